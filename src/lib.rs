@@ -1,0 +1,17 @@
+//! Balsa: a key/value store replicated with Raft, secured by mutual TLS.
+//!
+//! Layers, each importing only from those below it (kept by `integration/tidy.rs`):
+//!
+//! ```text
+//! bin/srvraft, bin/cltraft
+//!   cli                     what people type and read
+//!   actors, client          time, threads, queues      |  a client's retries
+//!   rpc, storage, certs     bytes over TLS             |  bytes on disk
+//!   codec                   bytes
+//!   kv, raft                pure: inputs in, effects out
+//! ```
+
+pub mod codec;
+pub mod kv;
+pub mod raft;
+pub mod storage;

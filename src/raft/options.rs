@@ -1,0 +1,73 @@
+//! Limits and tick counts of the core. The defaults stand here and nowhere else.
+
+/// How the core behaves. All times are in ticks; the runtime decides how long a tick is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A leader sends heartbeats this often.
+    pub heartbeat_ticks: u32,
+    /// An election timeout is drawn anew each time from this range, both ends included (E9). The lower
+    /// end is also the time for which a follower sticks to its leader (E4) and within which a leader
+    /// must hear a majority (E5).
+    pub election_ticks: (u32, u32),
+    /// Appends to one peer that may be unanswered.
+    pub inflight_appends: usize,
+    /// Bytes to one peer that may be unanswered; at least one append is always allowed.
+    pub inflight_bytes: u64,
+    /// Bytes of entries in one append; at least one entry is always sent.
+    pub append_bytes: u64,
+    /// Entries in one append.
+    pub append_entries: u64,
+    /// Bytes of entries a leader holds uncommitted before it refuses proposals as busy.
+    pub uncommitted_bytes: u64,
+    /// Linearizable reads waiting at once before further ones are refused as busy.
+    pub pending_reads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            heartbeat_ticks: 10,
+            election_ticks: (50, 100),
+            inflight_appends: 64,
+            inflight_bytes: 8 << 20,
+            append_bytes: 1 << 20,
+            append_entries: 4096,
+            uncommitted_bytes: 64 << 20,
+            pending_reads: 1 << 16,
+        }
+    }
+}
+
+impl Options {
+    /// Everything that is wrong with these options, in words for a person; empty when all is well.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let (low, high) = self.election_ticks;
+        if self.heartbeat_ticks == 0 {
+            problems.push("the heartbeat must be at least one tick".to_owned());
+        }
+        if low > high {
+            problems.push(format!("the election timeout's range {low}-{high} is upside down"));
+        }
+        if low < self.heartbeat_ticks.saturating_mul(2) {
+            problems.push(format!(
+                "the election timeout ({low} ticks) must be at least twice the heartbeat ({} ticks)",
+                self.heartbeat_ticks
+            ));
+        }
+        for (name, value) in [
+            ("inflight_appends", self.inflight_appends as u64),
+            ("inflight_bytes", self.inflight_bytes),
+            ("append_bytes", self.append_bytes),
+            ("append_entries", self.append_entries),
+            ("uncommitted_bytes", self.uncommitted_bytes),
+            ("pending_reads", self.pending_reads as u64),
+        ] {
+            if value == 0 {
+                problems.push(format!("{name} must be at least one"));
+            }
+        }
+        problems
+    }
+}
