@@ -17,6 +17,8 @@ pub mod options;
 mod progress;
 mod quorum;
 mod read_index;
+#[cfg(test)]
+mod tests;
 pub mod types;
 mod vote;
 
