@@ -1,13 +1,26 @@
 //! LAYER 0: the protocol, a pure and deterministic core. Inputs in, effects out; no I/O, no clock, no
 //! threads, no async, no global randomness, no logging.
 
+mod candidate;
+mod commit;
+mod common;
+mod disk;
 pub mod effects;
+mod follower;
+mod invariants;
+mod leader;
 pub mod log_shape;
 pub mod membership;
 pub mod message;
 pub mod node;
 pub mod options;
+mod progress;
+mod quorum;
+mod read_index;
+#[cfg(test)]
+mod tests;
 pub mod types;
+mod vote;
 
 pub use effects::{Effects, Persist, PersistToken, ReadOutcome, ReadToken, Refusal, SendRange};
 pub use log_shape::LogShape;

@@ -1,0 +1,216 @@
+//! Seeded storms: messages are lost, doubled, late and out of order; processes die and lose what their
+//! disks had not completed; links are cut. Then everything heals, and there must be progress. The
+//! [`oracle`](super::oracle) watches every step. One seed repeats one storm.
+
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use super::super::node::Node;
+use super::super::{NodeId, Options, ReadToken};
+use super::env::Cluster;
+
+struct Storm {
+    rng: SmallRng,
+    cluster: Cluster,
+    proposed: u64,
+    reads: u64,
+}
+
+fn options(rng: &mut SmallRng) -> Options {
+    Options {
+        heartbeat_ticks: 2,
+        election_ticks: (8, 16),
+        inflight_appends: rng.random_range(1..6),
+        inflight_bytes: rng.random_range(40..400),
+        append_bytes: rng.random_range(40..200),
+        append_entries: rng.random_range(1..5),
+        uncommitted_bytes: 2000,
+        pending_reads: 10,
+    }
+}
+
+impl Storm {
+    fn new(seed: u64) -> Storm {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let options = options(&mut rng);
+        let voters = *[1, 2, 3, 3, 3, 4, 5].choose(&mut rng).expect("not empty");
+        let learners = u64::from(rng.random_bool(0.2));
+        let mut cluster = Cluster::new(voters, learners, options, seed);
+        cluster.prompt_disks = rng.random_bool(0.3);
+        Storm { rng, cluster, proposed: 0, reads: 0 }
+    }
+
+    fn someone(&mut self) -> NodeId {
+        *self.cluster.ids().choose(&mut self.rng).expect("not empty")
+    }
+
+    fn step(&mut self) {
+        let id = self.someone();
+        match self.rng.random_range(0..1000) {
+            0..450 => self.deliver(),
+            450..650 => self.cluster.input(id, Node::tick),
+            650..800 => {
+                if self.cluster.alive(id) {
+                    self.cluster.persist_one(id);
+                }
+            }
+            800..880 => self.propose(),
+            880..930 => self.read(),
+            930..960 => self.tell_lost(),
+            960..972 => self.crash_or_restart(id),
+            972..980 => {
+                let other = self.someone();
+                self.cluster.cuts.insert((id, other));
+            }
+            980..984 => self.cluster.isolate(id),
+            984..992 => self.cluster.cuts.clear(),
+            _ => {
+                let other = self.someone();
+                self.cluster.input(id, |core| core.peer_gone(other));
+            }
+        }
+        self.cluster.trace.clear();
+    }
+
+    fn deliver(&mut self) {
+        let waiting = self.cluster.wire.len();
+        if waiting == 0 {
+            return;
+        }
+        // Mostly in order, now and then from anywhere.
+        let at = if self.rng.random_bool(0.7) { 0 } else { self.rng.random_range(0..waiting) };
+        let Some(packet) = self.cluster.wire.remove(at) else { return };
+        match self.rng.random_range(0..100) {
+            0..5 => self.cluster.lose(packet),
+            5..10 => {
+                self.cluster.wire.push_back(packet.clone());
+                self.cluster.deliver(packet);
+            }
+            _ => self.cluster.deliver(packet),
+        }
+    }
+
+    /// Whoever believes to lead, an old leader in a minority included.
+    fn some_leader(&mut self) -> NodeId {
+        let cluster = &self.cluster;
+        let leads = |id: &NodeId| cluster.alive(*id) && cluster.soft(*id).leader == Some(*id);
+        let leaders: Vec<NodeId> = cluster.ids().into_iter().filter(leads).collect();
+        match leaders.choose(&mut self.rng) {
+            Some(id) => *id,
+            None => self.someone(),
+        }
+    }
+
+    fn propose(&mut self) {
+        let id = self.some_leader();
+        if self.cluster.alive(id) {
+            let words: Vec<String> = (0..self.rng.random_range(1..4))
+                .map(|part| format!("command {}.{part}", self.proposed))
+                .collect();
+            self.proposed += 1;
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            self.cluster.propose(id, &words);
+        }
+    }
+
+    fn read(&mut self) {
+        let id = self.some_leader();
+        if self.cluster.alive(id) {
+            let token = ReadToken(self.reads);
+            self.reads += 1;
+            self.cluster.oracle.read_arrives(token);
+            self.cluster.input(id, |core| core.read_index(token));
+        }
+    }
+
+    fn tell_lost(&mut self) {
+        let waiting = self.cluster.lost.len();
+        if waiting > 0 {
+            let at = self.rng.random_range(0..waiting);
+            let lost = self.cluster.lost.swap_remove(at);
+            self.cluster.tell_lost(lost);
+        }
+    }
+
+    fn crash_or_restart(&mut self, id: NodeId) {
+        if self.cluster.alive(id) {
+            self.cluster.crash(id);
+        } else {
+            self.cluster.restart(id);
+        }
+    }
+
+    /// The faults stop: one leader within ten election timeouts, one log, a fresh write on all disks.
+    fn heal(&mut self, seed: u64) {
+        self.cluster.cuts.clear();
+        for id in self.cluster.ids() {
+            if !self.cluster.alive(id) {
+                self.cluster.restart(id);
+            }
+        }
+        for _ in 0..160 {
+            self.cluster.tick_all();
+        }
+        let leader = self.cluster.leader().unwrap_or_else(|| panic!("seed {seed}: no leader"));
+        self.cluster.propose(leader, &["the last word"]);
+        let token = ReadToken(u64::MAX);
+        self.cluster.oracle.read_arrives(token);
+        let answered = self.cluster.oracle.reads_answered;
+        self.cluster.input(leader, |core| core.read_index(token));
+        for _ in 0..20 {
+            self.cluster.tick_all();
+        }
+        let cluster = &self.cluster;
+        assert!(
+            cluster.oracle.holds_command(&cluster.nodes, "the last word"),
+            "seed {seed}: stuck"
+        );
+        assert!(cluster.oracle.reads_answered > answered, "seed {seed}: a read hangs");
+        cluster.oracle.assert_converged(&cluster.nodes);
+    }
+}
+
+fn run(seeds: std::ops::Range<u64>) {
+    let (mut committed, mut reads) = (0, 0);
+    for seed in seeds.clone() {
+        let result = std::panic::catch_unwind(|| {
+            let mut storm = Storm::new(seed);
+            for _ in 0..1500 {
+                storm.step();
+            }
+            let during = (storm.cluster.oracle.committed(), storm.cluster.oracle.reads_answered);
+            storm.heal(seed);
+            during
+        });
+        match result {
+            Ok((entries, answered)) => {
+                committed += entries;
+                reads += answered;
+            }
+            Err(why) => {
+                eprintln!("storm {seed} broke; repeat it with BALSA_STORM={seed}");
+                std::panic::resume_unwind(why);
+            }
+        }
+    }
+    // A storm in which nothing gets through proves nothing.
+    let storms = (seeds.end - seeds.start) as usize;
+    assert!(committed > 5 * storms, "{committed} entries in {storms} storms");
+    assert!(reads > storms, "{reads} reads in {storms} storms");
+    eprintln!("{committed} entries, {reads} reads in {storms} storms");
+}
+
+#[test]
+fn storms() {
+    match std::env::var("BALSA_STORM").ok().and_then(|seed| seed.parse::<u64>().ok()) {
+        Some(seed) => {
+            let mut storm = Storm::new(seed);
+            for _ in 0..1500 {
+                storm.step();
+            }
+            storm.heal(seed);
+        }
+        None => run(0..300),
+    }
+}
