@@ -2,6 +2,7 @@
 //! threads, no async, no global randomness, no logging.
 
 pub mod effects;
+pub mod founding;
 pub mod log_shape;
 pub mod membership;
 pub mod message;
