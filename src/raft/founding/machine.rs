@@ -25,7 +25,7 @@ const GREETING_TICKS: u64 = 1000;
 const GREETINGS_MAX: usize = 16;
 /// Draft ids that may be refused for good. When there are more, refusals are for now only, which keeps
 /// everything safe and at worst leaves a draft of a lost drafter for a person to discard.
-const REFUSED_MAX: usize = 1024;
+pub(super) const REFUSED_MAX: usize = 1024;
 
 /// One node's part in founding its cluster; afterwards, what it knows about that.
 ///
@@ -122,7 +122,7 @@ impl Founding {
             self.asking_since = Some(now);
             effects.ask = Some(self.round);
         }
-        if now % REPEAT_TICKS == 0 {
+        if now.is_multiple_of(REPEAT_TICKS) {
             self.repeat(&mut effects);
         }
         self.finish(effects)
@@ -312,7 +312,7 @@ impl Founding {
     }
 
     /// The drafter gives its own draft up. What it does not hold it never decides.
-    fn withdraw(&mut self, effects: &mut Effects) {
+    pub(super) fn withdraw(&mut self, effects: &mut Effects) {
         let Stage::Held(draft) = std::mem::take(&mut self.record.stage) else { return };
         assert_eq!(draft.drafter, self.me.id, "only the drafter withdraws a draft");
         self.accepted = BTreeSet::from([self.me.id]);
@@ -325,7 +325,7 @@ impl Founding {
     }
 
     /// Lets another node's draft go; the caller has the proof.
-    fn let_go(&mut self, effects: &mut Effects) {
+    pub(super) fn let_go(&mut self, effects: &mut Effects) {
         let Stage::Held(draft) = std::mem::take(&mut self.record.stage) else { return };
         assert_ne!(draft.drafter, self.me.id, "a drafter withdraws its own draft");
         self.refusals.clear();
@@ -335,7 +335,7 @@ impl Founding {
         self.write(effects);
     }
 
-    fn decide_if_unanimous(&mut self, effects: &mut Effects) {
+    pub(super) fn decide_if_unanimous(&mut self, effects: &mut Effects) {
         let Stage::Held(draft) = &self.record.stage else { return };
         if draft.drafter != self.me.id || !draft.members.keys().all(|id| self.accepted.contains(id))
         {
@@ -369,121 +369,8 @@ impl Founding {
         }
     }
 
-    fn on_draft(&mut self, from: &Sender, draft: Draft, effects: &mut Effects) {
-        let id = draft.cluster_id;
-        if self.record.stage.held() == Some(&draft) {
-            return self.reply(effects, Some(Message::Accept { draft: id }));
-        }
-        let for_good = self.record.refused.contains(&id);
-        if let Some(why) = self.objection(from, &draft) {
-            return self.reply(effects, Some(Message::Refuse { draft: id, for_good, why }));
-        }
-        assert!(self.record.stage == Stage::Empty && !for_good, "one draft at a time");
-        self.refusals.clear();
-        self.record.stage = Stage::Held(draft);
-        self.write(effects);
-        self.reply(effects, Some(Message::Accept { draft: id }));
-    }
-
-    /// Why this draft cannot be accepted, at least now.
-    fn objection(&self, from: &Sender, draft: &Draft) -> Option<String> {
-        if self.record.refused.contains(&draft.cluster_id) {
-            return Some("it was refused for good before".to_owned());
-        }
-        if let Some(held) = self.record.stage.held() {
-            let (id, seat) = (held.cluster_id, held.drafter_name());
-            return Some(format!("it holds draft {id} of {seat} (node {})", held.drafter));
-        }
-        if let Some(flaw) = draft.flaw() {
-            return Some(flaw.to_owned());
-        }
-        if draft.drafter != from.node_id || !draft.lists(from) {
-            return Some("a draft is accepted from its drafter only".to_owned());
-        }
-        if !draft.lists(&self.sender()) {
-            return Some("the draft does not list this node".to_owned());
-        }
-        if draft.seeds != self.me.seeds {
-            return Some("its seed list is another".to_owned());
-        }
-        let seen = self.clusters();
-        let (cluster, names) = seen.first_key_value()?;
-        let names = names.iter().cloned().collect::<Vec<_>>().join(", ");
-        Some(format!("cluster {cluster} exists ({names})"))
-    }
-
-    fn on_accept(&mut self, from: &Sender, id: ClusterId, effects: &mut Effects) {
-        let Stage::Held(draft) = &self.record.stage else { return };
-        if draft.drafter == self.me.id && draft.cluster_id == id && draft.lists(from) {
-            self.accepted.insert(from.node_id);
-            self.excuses.remove(&from.node_id);
-            self.decide_if_unanimous(effects);
-        }
-    }
-
-    fn on_refuse(
-        &mut self,
-        from: &Sender,
-        id: ClusterId,
-        for_good: bool,
-        why: String,
-        effects: &mut Effects,
-    ) {
-        let Stage::Held(draft) = &self.record.stage else { return };
-        if draft.cluster_id != id || !draft.lists(from) {
-            return;
-        }
-        if draft.drafter == self.me.id {
-            if for_good {
-                self.withdraw(effects);
-                self.survey = None; // whatever led to the refusal, the next draft rests on a new round
-            } else if !self.accepted.contains(&from.node_id) {
-                self.excuses.insert(from.node_id, why);
-            }
-        } else if for_good {
-            let others = self.others(draft);
-            self.refusals.insert(from.node_id);
-            if !others.is_empty() && others.is_subset(&self.refusals) {
-                self.let_go(effects);
-            }
-        }
-    }
-
-    fn on_withdraw(&mut self, from: &Sender, id: ClusterId, effects: &mut Effects) {
-        let Stage::Held(draft) = &self.record.stage else { return };
-        if draft.cluster_id == id && draft.drafter == from.node_id && draft.lists(from) {
-            self.let_go(effects);
-        }
-    }
-
-    fn on_decided(&mut self, from: &Sender, decided: &Draft, effects: &mut Effects) {
-        // A decision about a draft that this node does not hold cannot be one: it lacks an acceptance.
-        if self.record.stage.held() == Some(decided) && decided.lists(from) {
-            self.record.stage = Stage::Decided(decided.clone());
-            self.write(effects);
-        }
-    }
-
-    fn on_inquire(&mut self, id: ClusterId, drafter: NodeId, gone: bool, effects: &mut Effects) {
-        if self.record.stage.held().is_some_and(|draft| draft.cluster_id == id) {
-            return;
-        }
-        if drafter == self.me.id {
-            return self.reply(effects, Some(Message::Withdraw { draft: id }));
-        }
-        if !self.record.refused.contains(&id) {
-            if !gone || self.record.refused.len() >= REFUSED_MAX {
-                return;
-            }
-            self.record.refused.insert(id);
-            self.write(effects);
-        }
-        let why = "its drafter's seat changed hands".to_owned();
-        self.reply(effects, Some(Message::Refuse { draft: id, for_good: true, why }));
-    }
-
     /// Hands the record to the disk; a later change within the same input takes the place of this one.
-    fn write(&mut self, effects: &mut Effects) {
+    pub(super) fn write(&mut self, effects: &mut Effects) {
         if effects.persist.is_none() {
             self.newest.0 += 1;
         } else {
@@ -495,7 +382,7 @@ impl Founding {
     }
 
     /// Every statement waits for the newest write: it is about the record as it is now (S17).
-    fn reply(&self, effects: &mut Effects, message: Option<Message>) {
+    pub(super) fn reply(&self, effects: &mut Effects, message: Option<Message>) {
         effects.reply = message.map(|message| match self.writes.back() {
             Some(write) => Reply::AfterPersist(write.token, message),
             None => Reply::Now(message),

@@ -73,11 +73,14 @@
 //! Not here: taking a node into a cluster that exists.
 
 pub mod effects;
+mod letters;
 mod machine;
 pub mod message;
 pub mod record;
 mod sentence;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use effects::{AskRound, Effects, Outgoing, Persist, RecordToken, Reply};
 pub use machine::Founding;
