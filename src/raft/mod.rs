@@ -9,6 +9,7 @@ pub mod effects;
 mod follower;
 mod invariants;
 mod leader;
+pub mod founding;
 pub mod log_shape;
 pub mod membership;
 pub mod message;

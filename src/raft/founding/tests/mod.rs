@@ -1,0 +1,6 @@
+//! Founding told as golden scripts, and founding under random crashes, wipes, twins and mail.
+
+mod random;
+mod script;
+mod wire;
+mod world;
