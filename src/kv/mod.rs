@@ -14,6 +14,8 @@ mod hash;
 pub mod limits;
 mod sessions;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use command::{Applied, Command, Operation, Outcome, Versioned, Write};
