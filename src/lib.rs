@@ -11,7 +11,9 @@
 //!   kv, raft                pure: inputs in, effects out
 //! ```
 
+pub mod cli;
 pub mod codec;
+pub mod config;
 pub mod kv;
 pub mod raft;
 pub mod storage;
