@@ -12,6 +12,7 @@
 //! ```
 
 pub mod cli;
+pub mod client;
 pub mod codec;
 pub mod config;
 pub mod kv;

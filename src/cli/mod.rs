@@ -6,6 +6,9 @@
 //! | `node_options` | what they mean to `srvraft` |
 //! | `values` | how durations, addresses and names are written |
 
+pub mod client_options;
+pub mod command;
+pub mod lang;
 pub mod node_options;
 pub mod options;
 pub mod values;
