@@ -6,9 +6,12 @@
 //! | `node_options` | what they mean to `srvraft` |
 //! | `values` | how durations, addresses and names are written |
 
+pub mod answer;
 pub mod client_options;
 pub mod command;
+pub mod json;
 pub mod lang;
 pub mod node_options;
 pub mod options;
+pub mod text;
 pub mod values;
