@@ -11,7 +11,10 @@
 //!   kv, raft                pure: inputs in, effects out
 //! ```
 
+pub mod cli;
+pub mod client;
 pub mod codec;
+pub mod config;
 pub mod kv;
 pub mod raft;
 pub mod storage;

@@ -1,0 +1,416 @@
+//! What `cltraft` can be told to do, and how each command's words are read. The same reading serves
+//! the command line and the shell.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::options::Judge;
+use super::values;
+use crate::kv::limits::PAGE_ENTRIES_MAX;
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Sets a key.
+    Put {
+        /// The key.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+        /// The node to try first.
+        first: Option<String>,
+    },
+    /// Reads a key.
+    Get {
+        /// The key.
+        key: Bytes,
+        /// Possibly stale, from the node asked.
+        local: bool,
+        /// The node to try first.
+        first: Option<String>,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        key: Bytes,
+    },
+    /// Sets a key if its value is as expected.
+    Cas {
+        /// The key.
+        key: Bytes,
+        /// The value it must have; none: it must not exist.
+        expected: Option<Bytes>,
+        /// The new value.
+        value: Bytes,
+    },
+    /// Reads keys in order.
+    Range {
+        /// First key.
+        from: Bytes,
+        /// End, exclusive; none: to the last key.
+        to: Option<Bytes>,
+        /// Entries at most.
+        limit: Option<u64>,
+    },
+    /// A node's state, or every node's.
+    Status {
+        /// The node.
+        node: Option<String>,
+    },
+    /// A node's log and store.
+    Replication {
+        /// The node.
+        node: String,
+        /// First log index.
+        from: u64,
+        /// Entries at most, of the log and of the store each; none: everything.
+        limit: Option<u32>,
+    },
+    /// Stops a node.
+    Stop {
+        /// The node.
+        node: String,
+    },
+    /// The automatic client (mission S9).
+    Test {
+        /// How long to wait for the cluster first.
+        wait: Option<Duration>,
+    },
+    /// Waits for SIGTERM.
+    Idle,
+    /// The interactive client (mission S4).
+    Shell,
+    /// Measures.
+    Bench(Bench),
+    /// A cluster on this machine.
+    Local(Local),
+    /// Makes or shows certificates.
+    Certs(Certs),
+}
+
+/// What to measure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bench {
+    /// Which operation.
+    pub op: BenchOp,
+    /// Clients, each with one operation in flight.
+    pub clients: usize,
+    /// Connections they share.
+    pub conns: usize,
+    /// How long.
+    pub seconds: u64,
+    /// Bytes of a value.
+    pub value_size: usize,
+    /// Different keys.
+    pub keys: u64,
+    /// Threads of the load generator.
+    pub threads: usize,
+}
+
+/// An operation to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BenchOp {
+    /// Writes.
+    Put,
+    /// Linearizable reads.
+    Get,
+    /// Reads that may be stale, from every node.
+    LocalGet,
+    /// A write and a linearizable read in turn.
+    Mixed,
+}
+
+/// What to do with a cluster on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Where it lives.
+    pub dir: PathBuf,
+    /// The server's executable; none: beside this one.
+    pub srvraft: Option<PathBuf>,
+    /// What to do.
+    pub action: LocalAction,
+}
+
+/// One action on a local cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalAction {
+    /// Make it if need be, and start every node.
+    Up {
+        /// How many; only for a new one.
+        nodes: u16,
+        /// First of consecutive ports; none: free ones.
+        base_port: Option<u16>,
+        /// Leave it running.
+        detach: bool,
+    },
+    /// kill -9.
+    Kill(String),
+    /// SIGTERM, and wait.
+    Stop(String),
+    /// Start again, with the same directory.
+    Start(String),
+    /// End all its processes.
+    Down,
+}
+
+/// What to do with certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certs {
+    /// The verb and its words: `init`, `issue ROLE NAME`, `show ...`.
+    pub words: Vec<String>,
+    /// Where to write.
+    pub out: Option<PathBuf>,
+    /// How many seats.
+    pub nodes: Option<u16>,
+    /// The cluster's name.
+    pub cluster: Option<String>,
+    /// DNS names to add.
+    pub dns: Vec<String>,
+    /// IP addresses to add.
+    pub ip: Vec<IpAddr>,
+    /// Days until certificates expire.
+    pub days: Option<u32>,
+}
+
+impl Command {
+    /// Whether the command talks to a cluster given by `--endpoints`.
+    #[must_use]
+    pub fn needs_cluster(&self) -> bool {
+        !matches!(self, Command::Idle | Command::Local(_) | Command::Certs(_))
+    }
+}
+
+/// The commands by name, in English and in Spanish, for reading and for completion.
+pub const NAMES: [(&str, &str); 14] = [
+    ("put", "escribir"),
+    ("get", "leer"),
+    ("delete", "borrar"),
+    ("cas", "comparar"),
+    ("range", "rango"),
+    ("status", "estado"),
+    ("replication", "estadoReplicacion"),
+    ("stop", "detener"),
+    ("test", "probar"),
+    ("shell", "shell"),
+    ("idle", "idle"),
+    ("bench", "bench"),
+    ("local", "local"),
+    ("certs", "certs"),
+];
+
+/// Reads a command's words, noting everything wrong in `judge`. None if something is.
+pub(crate) fn read(judge: &mut Judge<'_>, words: Vec<OsString>) -> Option<Command> {
+    let mut words = Words { words: words.into_iter(), said: String::new() };
+    let name = words.next()?.to_string_lossy().into_owned();
+    let known = NAMES.iter().find(|(english, spanish)| name == *english || name == *spanish);
+    let Some((english, spanish)) = known else {
+        judge.problem(match name.strip_prefix('-') {
+            Some(_) => format!("there is no option {name}"),
+            None => format!("there is no command '{name}'"),
+        });
+        return None;
+    };
+    // The assignment's forms name a node first: `leer <lider> <clave>`.
+    let spanish_form = name == *spanish && name != *english;
+    words.said = name.clone();
+    let command = match *english {
+        "put" => {
+            let first = (spanish_form && words.left() == 3).then(|| words.text()).flatten();
+            let (key, value) = (words.bytes(judge, "KEY"), words.bytes(judge, "VALUE"));
+            key.zip(value).map(|(key, value)| Command::Put { key, value, first })
+        }
+        "get" => {
+            let first = (spanish_form && words.left() == 2).then(|| words.text()).flatten();
+            let local = judge.flag("local");
+            words.bytes(judge, "KEY").map(|key| Command::Get { key, local, first })
+        }
+        "delete" => words.bytes(judge, "KEY").map(|key| Command::Delete { key }),
+        "cas" => {
+            let key = words.bytes(judge, "KEY");
+            let expected = match judge.flag("absent") {
+                true => Some(None),
+                false => words.bytes(judge, "EXPECTED").map(Some),
+            };
+            let value = words.bytes(judge, "NEW");
+            key.zip(expected).zip(value).map(|((key, expected), value)| Command::Cas {
+                key,
+                expected,
+                value,
+            })
+        }
+        "range" => range(judge, &mut words),
+        "status" => match words.left() {
+            0 => Some(Command::Status { node: None }),
+            _ => words.node(judge).map(|node| Command::Status { node: Some(node) }),
+        },
+        "replication" => {
+            let from = judge.option("from", |text| values::number(text, 1, u64::MAX));
+            let limit = limit(judge).and_then(|limit| u32::try_from(limit).ok());
+            let from = from.unwrap_or(0);
+            words.node(judge).map(|node| Command::Replication { node, from, limit })
+        }
+        "stop" => words.node(judge).map(|node| Command::Stop { node }),
+        "test" => {
+            let wait = judge.setting("wait", |t| values::duration(t, Duration::from_secs(1)));
+            Some(Command::Test { wait })
+        }
+        "shell" => Some(Command::Shell),
+        "idle" => Some(Command::Idle),
+        "bench" => Some(bench(judge)),
+        "local" => local(judge),
+        _ => certs(judge, &mut words),
+    };
+    words.end(judge);
+    command
+}
+
+fn limit(judge: &mut Judge<'_>) -> Option<u64> {
+    judge.option("limit", |text| values::number(text, 1, u64::from(PAGE_ENTRIES_MAX) * 100_000))
+}
+
+fn range(judge: &mut Judge<'_>, words: &mut Words) -> Option<Command> {
+    let limit = limit(judge);
+    if let Some(prefix) = judge.bytes("prefix") {
+        let from = Bytes::from(prefix.into_vec());
+        let to = crate::client::prefix_end(&from);
+        return Some(Command::Range { from, to, limit });
+    }
+    let from = words.bytes(judge, "FROM (or --prefix)")?;
+    let to = match words.left() {
+        0 => None,
+        _ => words.bytes(judge, "TO"),
+    };
+    Some(Command::Range { from, to, limit })
+}
+
+fn bench(judge: &mut Judge<'_>) -> Command {
+    let op = judge.setting("op", |text| match text {
+        "put" => Ok(BenchOp::Put),
+        "get" => Ok(BenchOp::Get),
+        "local-get" => Ok(BenchOp::LocalGet),
+        "mixed" => Ok(BenchOp::Mixed),
+        _ => Err(format!("'{text}' is none of put, get, local-get, mixed")),
+    });
+    let mut count = |name, high, default| {
+        let number = judge.setting(name, |text| values::number(text, 1, high)).unwrap_or(default);
+        usize::try_from(number).unwrap_or(usize::MAX)
+    };
+    let clients = count("clients", 100_000, 64);
+    let conns = count("conns", 10_000, 8).min(clients);
+    let threads = count("threads", 256, 1).min(conns);
+    let seconds = count("seconds", 86_400, 10) as u64;
+    let value_size = count("value_size", crate::kv::limits::VALUE_BYTES_MAX as u64, 128);
+    let keys = count("keys", 1_000_000_000, 10_000) as u64;
+    let op = op.unwrap_or(BenchOp::Put);
+    Command::Bench(Bench { op, clients, conns, seconds, value_size, keys, threads })
+}
+
+fn local(judge: &mut Judge<'_>) -> Option<Command> {
+    let dir = judge.setting("dir", |text| Ok(PathBuf::from(text)));
+    if dir.is_none() && !judge.typed("dir") {
+        judge.problem("local needs --dir (where the cluster lives)");
+    }
+    let srvraft = judge.setting("srvraft", |text| Ok(PathBuf::from(text)));
+    let node = |text: &str| Ok(text.to_owned());
+    let actions: Vec<LocalAction> = [
+        judge.option("kill", node).map(LocalAction::Kill),
+        judge.option("stop", node).map(LocalAction::Stop),
+        judge.option("start", node).map(LocalAction::Start),
+        judge.flag("down").then_some(LocalAction::Down),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut port = |name, low, high| {
+        let number = judge.setting(name, |text| values::number(text, low, high))?;
+        u16::try_from(number).ok()
+    };
+    let (nodes, base_port) = (port("nodes", 1, 99), port("base_port", 1, 65_000));
+    let detach = judge.flag("detach");
+    let action = match <[LocalAction; 1]>::try_from(actions) {
+        Ok([action]) => action,
+        Err(none) if none.is_empty() => {
+            LocalAction::Up { nodes: nodes.unwrap_or(3), base_port, detach }
+        }
+        Err(_) => {
+            judge.problem("give one of --kill, --stop, --start, --down");
+            return None;
+        }
+    };
+    Some(Command::Local(Local { dir: dir?, srvraft, action }))
+}
+
+fn certs(judge: &mut Judge<'_>, words: &mut Words) -> Option<Command> {
+    let texts: Vec<String> = std::iter::from_fn(|| words.text()).collect();
+    let out = judge.setting("out", |text| Ok(PathBuf::from(text)));
+    let nodes = judge.setting("nodes", |text| values::number(text, 1, 99));
+    let days = judge.setting("days", |text| values::number(text, 1, 36_500));
+    let cluster = judge.setting("cluster", values::seat);
+    let mut ip = Vec::new();
+    for text in judge.list("ip") {
+        match text.parse() {
+            Ok(address) => ip.push(address),
+            Err(_) => judge.problem(format!("--ip: '{text}' is not an IP address")),
+        }
+    }
+    Some(Command::Certs(Certs {
+        words: texts,
+        out,
+        nodes: nodes.and_then(|n| u16::try_from(n).ok()),
+        cluster,
+        dns: judge.list("dns"),
+        ip,
+        days: days.and_then(|n| u32::try_from(n).ok()),
+    }))
+}
+
+/// The words of one command.
+struct Words {
+    words: std::vec::IntoIter<OsString>,
+    said: String,
+}
+
+impl Words {
+    fn next(&mut self) -> Option<OsString> {
+        self.words.next()
+    }
+
+    fn left(&self) -> usize {
+        self.words.len()
+    }
+
+    fn text(&mut self) -> Option<String> {
+        self.next().map(|word| word.to_string_lossy().into_owned())
+    }
+
+    fn bytes(&mut self, judge: &mut Judge<'_>, what: &str) -> Option<Bytes> {
+        let word = self.next();
+        if word.is_none() {
+            judge.problem(format!("{} needs {what}", self.said));
+        }
+        word.map(|word| Bytes::from(word.into_vec()))
+    }
+
+    fn node(&mut self, judge: &mut Judge<'_>) -> Option<String> {
+        let word = self.text();
+        match word.as_deref() {
+            None => judge.problem(format!("{} needs a NODE, such as 1 or raft-1", self.said)),
+            Some(option) if option.starts_with('-') => {
+                judge.problem(format!("there is no option {option}"));
+            }
+            Some(_) => return word,
+        }
+        None
+    }
+
+    fn end(self, judge: &mut Judge<'_>) {
+        for word in self.words {
+            judge.problem(format!("'{}' is one word too many", word.to_string_lossy()));
+        }
+    }
+}

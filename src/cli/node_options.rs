@@ -1,0 +1,353 @@
+//! What `srvraft`'s options mean: from text to a [`NodeConfig`], or one report of everything wrong.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::options::{self, Env, Judge};
+use super::values;
+use crate::config::{
+    LogFormat, NodeConfig, OnDamage, PORT_DEFAULT, Parsed, Seed, TICK_DEFAULT, UsageReport,
+};
+use crate::raft;
+
+/// Reads the arguments of `srvraft` (without the executable's name) over `env`.
+///
+/// # Errors
+/// Everything that is wrong, in one report; the executable ends with status 64.
+pub fn parse_node(
+    arguments: Vec<OsString>,
+    env: Env<'_>,
+) -> Result<Parsed<NodeConfig>, UsageReport> {
+    let mut judge = Judge::new(options::node(arguments), env);
+    if judge.flag("help") {
+        return Ok(Parsed::Print(options::node_help()));
+    }
+    if judge.flag("version") {
+        return Ok(Parsed::Print(format!("srvraft {}", env!("CARGO_PKG_VERSION"))));
+    }
+    let name = seat(&mut judge, env);
+    let port = judge.setting("port", |text| values::number(text, 1, 65535));
+    let seeds = seeds(&mut judge, name.as_deref(), port);
+    let address = judge.setting("advertise", values::host_port);
+    let data_dir = required(&mut judge, "data_dir", "--data-dir (where the log is kept)");
+    let certs = required(&mut judge, "certs", "--certs (the certificates' directory)");
+    let listen = judge.setting("listen", |text| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("'{text}' is not ADDR:PORT such as 0.0.0.0:6000 or [::]:6000"))
+    });
+    let default_port = port.and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT_DEFAULT);
+    let cluster = judge.setting("cluster", values::seat);
+    let tick = judge.setting("tick", |text| values::duration(text, Duration::from_millis(1)));
+    let raft = timing(&mut judge);
+    judge.setting("on_damage", |text| match text {
+        "stop" => Ok(OnDamage::Stop),
+        _ => Err(format!("'{text}' is no action of this version; it is: stop")),
+    });
+    let log_format = judge.setting("log_format", |text| match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("'{text}' is neither text nor json")),
+    });
+    let advertise = match (address, &name, &seeds) {
+        (Some(address), ..) => address,
+        (None, Some(name), Some(seeds)) => match advertised(&seeds.list, seeds.service, name) {
+            Some(address) => address,
+            None => {
+                judge.problem(format!(
+                    "{name} is not among the seeds, so --advertise (its HOST:PORT) must be given"
+                ));
+                String::new()
+            }
+        },
+        // What is missing has been named already.
+        _ => String::new(),
+    };
+    let problems = judge.finish("srvraft");
+    match (name, seeds, data_dir, certs) {
+        (Some(name), Some(seeds), Some(data_dir), Some(certs)) if problems.is_empty() => {
+            Ok(Parsed::Run(NodeConfig {
+                name,
+                data_dir,
+                listen: listen
+                    .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, default_port))),
+                advertise,
+                seeds: seeds.list,
+                certs,
+                cluster,
+                tick: tick.unwrap_or(TICK_DEFAULT),
+                raft,
+                on_damage: OnDamage::default(),
+                log_format: log_format.unwrap_or_default(),
+            }))
+        }
+        _ => Err(UsageReport { program: "srvraft", problems }),
+    }
+}
+
+/// The seats of the founding, and whether they are named by a service.
+struct Seeds {
+    list: Vec<Seed>,
+    service: bool,
+}
+
+fn seat(judge: &mut Judge<'_>, env: Env<'_>) -> Option<String> {
+    let mut words = judge.take_words().into_iter();
+    let typed = words.next();
+    for extra in words {
+        judge.problem(format!("'{}' is one word too many", extra.to_string_lossy()));
+    }
+    match typed.or_else(|| env("BALSA_NAME").filter(|name| !name.is_empty())) {
+        None => {
+            judge.problem("the seat's name is missing: srvraft NAME, or BALSA_NAME");
+            None
+        }
+        Some(name) => {
+            let text = name.to_string_lossy();
+            if text.starts_with('-') {
+                judge.problem(format!("there is no option {text}"));
+                return None;
+            }
+            values::seat(&text).map_err(|why| judge.problem(why)).ok()
+        }
+    }
+}
+
+fn required(judge: &mut Judge<'_>, name: &'static str, what: &str) -> Option<PathBuf> {
+    let path = judge.setting(name, |text| match text {
+        "" => Err("is empty".to_owned()),
+        _ => Ok(PathBuf::from(text)),
+    });
+    if path.is_none() && !judge.typed(name) {
+        judge.problem(format!("{what} is missing"));
+    }
+    path
+}
+
+fn timing(judge: &mut Judge<'_>) -> raft::Options {
+    let mut raft = raft::Options::default();
+    let ticks = |text: &str| values::number(text, 1, u64::from(u32::MAX));
+    let heartbeat = judge.setting("heartbeat", ticks).and_then(|ticks| u32::try_from(ticks).ok());
+    raft.heartbeat_ticks = heartbeat.unwrap_or(raft.heartbeat_ticks);
+    let election = judge.setting("election", values::tick_range);
+    raft.election_ticks = election.unwrap_or(raft.election_ticks);
+    for problem in raft.problems() {
+        judge.problem(problem);
+    }
+    raft
+}
+
+fn seeds(judge: &mut Judge<'_>, name: Option<&str>, port: Option<u64>) -> Option<Seeds> {
+    let service = judge.setting("service", |text| {
+        let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        let name = text.trim_end_matches('.');
+        if fits && !name.is_empty() {
+            Ok(name.to_owned())
+        } else {
+            Err(format!("'{text}' is not a DNS name"))
+        }
+    });
+    let replicas = judge.setting("replicas", |text| values::number(text, 1, 99));
+    let list = judge.setting("seeds", seed_list);
+    let typed = |judge: &Judge<'_>| judge.typed("seeds") || judge.typed("service");
+    match (list, service) {
+        (Some(_), Some(_)) => {
+            judge.problem("--seeds and --service say the same thing twice: give one of them");
+            None
+        }
+        (Some(list), None) => {
+            if replicas.is_some() {
+                judge.problem("--replicas goes with --service, not with --seeds");
+            }
+            Some(Seeds { list, service: false })
+        }
+        (None, Some(service)) => {
+            let Some(replicas) = replicas else {
+                if !judge.typed("replicas") {
+                    judge.problem("--service needs --replicas (how many seats found the cluster)");
+                }
+                return None;
+            };
+            let port = port.unwrap_or(u64::from(PORT_DEFAULT));
+            // The name itself has been judged already; here only its form matters.
+            let Some((prefix, _)) = values::ordinal(name?) else {
+                judge.problem(format!(
+                    "--service counts seats by ordinal, and '{}' has none (such as raft-1)",
+                    name.unwrap_or_default()
+                ));
+                return None;
+            };
+            let seed = |ordinal| Seed {
+                name: format!("{prefix}-{ordinal}"),
+                address: format!("{prefix}-{ordinal}.{service}:{port}"),
+            };
+            Some(Seeds { list: (0..replicas).map(seed).collect(), service: true })
+        }
+        (None, None) => {
+            if !typed(judge) {
+                judge.problem("the seats are missing: --seeds, or --service with --replicas");
+            }
+            None
+        }
+    }
+}
+
+fn seed_list(text: &str) -> Result<Vec<Seed>, String> {
+    let mut list: Vec<Seed> = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, address) = part.split_once('=').ok_or_else(|| {
+            format!("'{part}' is not NAME=HOST:PORT such as raft-0=10.0.0.1:6000")
+        })?;
+        let seed = Seed { name: values::seat(name)?, address: values::host_port(address)? };
+        if list.iter().any(|other| other.name == seed.name) {
+            return Err(format!("{} is there twice", seed.name));
+        }
+        if let Some(other) = list.iter().find(|other| other.address == seed.address) {
+            return Err(format!("{} and {} have the same address", other.name, seed.name));
+        }
+        list.push(seed);
+    }
+    if list.is_empty() { Err("the list is empty".to_owned()) } else { Ok(list) }
+}
+
+/// Where a seat is reached: its own seed, or its name in the service the seeds are named by.
+fn advertised(seeds: &[Seed], by_service: bool, name: &str) -> Option<String> {
+    if let Some(own) = seeds.iter().find(|seed| seed.name == name) {
+        return Some(own.address.clone());
+    }
+    let first = seeds.first().filter(|_| by_service)?;
+    let rest = first.address.strip_prefix(&first.name)?;
+    Some(format!("{name}{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &str, env: &[(&str, &str)]) -> Result<Parsed<NodeConfig>, UsageReport> {
+        let arguments = arguments.split_whitespace().map(OsString::from).collect();
+        let env = |name: &str| {
+            env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        };
+        parse_node(arguments, &env)
+    }
+
+    fn config(arguments: &str, env: &[(&str, &str)]) -> NodeConfig {
+        match parse(arguments, env) {
+            Ok(Parsed::Run(config)) => config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const MINIMUM: &str = "--data-dir /d --certs /c --seeds raft-0=h:1,raft-1=h:2";
+
+    #[test]
+    fn defaults_come_from_one_place() {
+        let config = config(&format!("raft-1 {MINIMUM}"), &[]);
+        assert_eq!(config.name, "raft-1");
+        assert_eq!(config.listen, "0.0.0.0:6000".parse().unwrap());
+        assert_eq!(config.advertise, "h:2");
+        assert_eq!(config.tick, TICK_DEFAULT);
+        assert_eq!(config.raft, raft::Options::default());
+        assert_eq!(config.cluster, None);
+        assert_eq!(config.seeds.len(), 2);
+    }
+
+    #[test]
+    fn an_option_wins_over_its_variable() {
+        let env = [("BALSA_DATA_DIR", "/e"), ("BALSA_TICK", "20ms"), ("BALSA_NAME", "raft-0")];
+        let config = config("--data-dir /d --certs=/c --seeds raft-0=h:1 --tick=30", &env);
+        assert_eq!(config.data_dir, PathBuf::from("/d"));
+        assert_eq!(config.tick, Duration::from_millis(30));
+        assert_eq!(config.name, "raft-0");
+    }
+
+    #[test]
+    fn a_service_names_the_seats_by_ordinal() {
+        let env = [
+            ("BALSA_NAME", "raft-5"),
+            ("BALSA_SERVICE", "raft-service.default.svc.cluster.local"),
+            ("BALSA_REPLICAS", "3"),
+            ("BALSA_PORT", "tcp://10.0.0.1:6000"),
+            ("BALSA_DATA_DIR", "/d"),
+            ("BALSA_CERTS", "/c"),
+        ];
+        let config = config("--port 7001", &env);
+        let zero = "raft-0.raft-service.default.svc.cluster.local:7001";
+        assert_eq!(config.seeds[0], Seed { name: "raft-0".into(), address: zero.into() });
+        assert_eq!(config.seeds.len(), 3);
+        assert_eq!(config.advertise, "raft-5.raft-service.default.svc.cluster.local:7001");
+        assert_eq!(config.listen.port(), 7001);
+    }
+
+    #[test]
+    fn everything_wrong_is_in_one_report() {
+        let report = parse(
+            "Raft_1 extra --seeds raft-0 --frobnicate --tick soon --election 9-5 --listen here \
+             --log-format xml --on-damage panic --heartbeat 0",
+            &[],
+        )
+        .unwrap_err();
+        let text = report.to_string();
+        for part in [
+            "no option --frobnicate",
+            "'extra' is one word too many",
+            "'Raft_1' is not a seat's name",
+            "--seeds: 'raft-0' is not NAME=HOST:PORT",
+            "--tick: 'soon'",
+            "upside down",
+            "--listen: 'here'",
+            "--log-format: 'xml'",
+            "--on-damage: 'panic'",
+            "--heartbeat: '0'",
+            "--data-dir (where the log is kept) is missing",
+            "--certs (the certificates' directory) is missing",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn each_problem_is_found() {
+        let cases = [
+            ("", "the seat's name is missing"),
+            ("-x", "there is no option -x"),
+            ("raft-0 --data-dir", "--data-dir needs a value"),
+            ("raft-0 --data-dir --certs /c", "--data-dir needs a value"),
+            ("raft-0 --seeds raft-0=h:1,raft-0=h:2", "raft-0 is there twice"),
+            ("raft-0 --seeds raft-0=h:1,raft-1=h:1", "have the same address"),
+            ("raft-0 --seeds raft-0=h:1 --service s", "give one of them"),
+            ("raft-0 --seeds raft-0=h:1 --replicas 3", "--replicas goes with --service"),
+            ("raft-0 --service s", "--service needs --replicas"),
+            ("raft --service s --replicas 3", "'raft' has none"),
+            ("raft-7 --seeds raft-0=h:1", "--advertise (its HOST:PORT) must be given"),
+            ("raft-0 --seeds raft-0=h:0", "the port must be a number"),
+            ("raft-0 --election 10-20", "at least twice the heartbeat"),
+            ("raft-0 --help=yes", "--help takes no value"),
+        ];
+        for (arguments, part) in cases {
+            let text = parse(arguments, &[]).unwrap_err().to_string();
+            assert!(text.contains(part), "{arguments}: {part} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_seat_may_be_called_like_a_command() {
+        for name in ["help", "probe", "discard"] {
+            assert_eq!(config(&format!("{name} {MINIMUM} --advertise h:3"), &[]).name, name);
+        }
+    }
+
+    #[test]
+    fn help_names_every_option() {
+        let Ok(Parsed::Print(help)) = parse("raft-0 --help", &[]) else { panic!() };
+        for option in
+            ["--data-dir <DIR>", "--seeds <LIST>", "--election <TICKS-TICKS>", "--log-format"]
+        {
+            assert!(help.contains(option), "{option} is not in:\n{help}");
+        }
+        let Ok(Parsed::Print(version)) = parse("-V", &[]) else { panic!() };
+        assert!(version.starts_with("srvraft 0"), "{version}");
+    }
+}

@@ -1,0 +1,105 @@
+//! How a node is set up: plain values, already judged.
+//!
+//! The text they come from (arguments and environment) is read and judged in
+//! [`cli::options`](crate::cli::options) and [`cli::node_options`](crate::cli::node_options), so that
+//! everything below the executables gets values it can rely on.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::raft;
+
+/// Everything `srvraft` needs to know before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The seat, such as `raft-1`.
+    pub name: String,
+    /// Where the log and the hard state are kept.
+    pub data_dir: PathBuf,
+    /// Where the RPC listener binds.
+    pub listen: SocketAddr,
+    /// `HOST:PORT` under which the other nodes and the clients reach this one.
+    pub advertise: String,
+    /// The seats that found the cluster, each with its address; at least one.
+    pub seeds: Vec<Seed>,
+    /// Directory of certificates, keys and revocation lists.
+    pub certs: PathBuf,
+    /// The cluster's name; none: the one the certificate names.
+    pub cluster: Option<String>,
+    /// Real time of one tick of the core.
+    pub tick: Duration,
+    /// The core's tick counts and limits.
+    pub raft: raft::Options,
+    /// What to do about damage in the middle of the log.
+    pub on_damage: OnDamage,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// A seat of the founding list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// The seat.
+    pub name: String,
+    /// Its `HOST:PORT`.
+    pub address: String,
+}
+
+/// What a node does about damage in the middle of its log (design: durability).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// Refuse to start and say what to do.
+    #[default]
+    Stop,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The default of `--tick`; the other defaults of time are in [`raft::Options`].
+pub const TICK_DEFAULT: Duration = Duration::from_millis(10);
+
+/// The port nodes listen on unless told otherwise (mission S7).
+pub const PORT_DEFAULT: u16 = 6000;
+
+/// What reading the arguments led to, if nothing was wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed<T> {
+    /// Go on with this.
+    Run(T),
+    /// Print this (help, version) and end with status 0.
+    Print(String),
+}
+
+/// Everything that is wrong with the options of one call, in one report.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct UsageReport {
+    /// The executable.
+    pub program: &'static str,
+    /// One sentence each; never empty.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for UsageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.as_slice() {
+            [only] => writeln!(f, "{}: {only}", self.program)?,
+            many => {
+                writeln!(f, "{}: {} things are wrong:", self.program, many.len())?;
+                for problem in many {
+                    writeln!(f, "  - {problem}")?;
+                }
+            }
+        }
+        write!(f, "`{} --help` shows what there is.", self.program)
+    }
+}
