@@ -12,6 +12,7 @@
 //! ```
 
 pub mod certs;
+pub mod cli;
 pub mod codec;
 pub mod kv;
 pub mod raft;

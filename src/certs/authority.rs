@@ -120,14 +120,15 @@ impl Profile {
     /// What the CA will sign for this profile.
     fn raw(&self) -> Result<RawParams, CertsError> {
         let node = self.identity.role() == Role::Node;
-        if !node && !(self.dns.is_empty() && self.ips.is_empty()) {
+        let nameless = self.dns.is_empty() && self.ips.is_empty();
+        if !node && !nameless {
             return Err(CertsError::BadValue {
                 what: "a DNS name or IP address for",
                 value: self.identity.to_string(),
                 rule: "only nodes have any, the others serve nobody",
             });
         }
-        if node && self.dns.is_empty() && self.ips.is_empty() {
+        if node && nameless {
             return Err(CertsError::BadValue {
                 what: "a certificate without DNS name and IP address for",
                 value: self.identity.to_string(),

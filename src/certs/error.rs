@@ -34,13 +34,13 @@ pub enum CertsError {
         not_after: String,
     },
     /// Something is there already and must not be overwritten.
-    #[error("{} exists already and is kept as it is; --force issues a certificate anew", path.display())]
+    #[error("{} is there already, and was left as it is", path.display())]
     Exists {
         /// The directory.
         path: PathBuf,
     },
     /// A directory holds a part of what belongs together.
-    #[error("{} exists but lacks {missing}; remove it, or put the file back", path.display())]
+    #[error("{} exists but lacks {missing}; put the file back, or move the directory away", path.display())]
     Incomplete {
         /// The directory.
         path: PathBuf,

@@ -244,7 +244,7 @@ pub(super) fn is_key_of(key: &KeyPair, der: &[u8]) -> Result<bool, String> {
 }
 
 /// A moment as in JSON output and messages.
-pub(super) fn rfc3339(moment: OffsetDateTime) -> String {
+pub fn rfc3339(moment: OffsetDateTime) -> String {
     // Only years beyond 9999 cannot be written; no certificate can hold one either.
     moment.format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
 }

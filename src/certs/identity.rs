@@ -142,7 +142,10 @@ pub(super) fn check_label(what: &'static str, text: &str) -> Result<(), CertsErr
 
 /// A host name for a certificate: labels with dots between them, at most 253 bytes. No wildcards:
 /// whoever holds one could stand in for every seat.
-pub(super) fn check_dns(text: &str) -> Result<(), CertsError> {
+///
+/// # Errors
+/// [`CertsError::BadValue`].
+pub fn check_dns(text: &str) -> Result<(), CertsError> {
     let what = "the DNS name";
     if text.len() > 253 {
         let rule = "it must have at most 253 characters";

@@ -1,0 +1,3 @@
+//! What people type and read.
+
+pub mod certs;
