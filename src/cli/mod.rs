@@ -7,6 +7,7 @@
 //! | `values` | how durations, addresses and names are written |
 
 pub mod answer;
+pub mod certs;
 pub mod client_options;
 pub mod command;
 pub mod json;
