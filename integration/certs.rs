@@ -3,6 +3,11 @@
 //! Whatever Balsa makes must satisfy openssl, and whatever openssl alone makes by the recipe of
 //! `certs/README.md` must satisfy Balsa. So both go through the same judge here.
 
+#[path = "certs/bad.rs"]
+mod bad;
+#[path = "certs/tools.rs"]
+mod tools;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +24,8 @@ use balsa::cli::certs::{
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
+use tools::*;
+
 // ---- what both makers must satisfy -----------------------------------------------------------
 
 /// Makes a set in a directory; the two makers that are compared.
@@ -33,7 +40,25 @@ fn by_openssl(out: &Path) {
     assert!(finished.status.success(), "{}", said(&finished));
 }
 
-const MAKERS: [(&str, Maker); 2] = [("rcgen", by_rcgen), ("openssl", by_openssl)];
+/// The lines of `certs/README.md`, as somebody would copy them into a terminal.
+fn by_the_recipe(out: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("certs/README.md")).expect("certs/README.md");
+    let steps: Vec<_> = readme
+        .split("```bash\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("the block's end"))
+        .collect();
+    assert_eq!(steps.len(), 4, "the recipe has four steps");
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &steps.concat()]).current_dir(root).env("OUT", out);
+    let finished = bash.output().expect("bash");
+    assert!(finished.status.success(), "{}", said(&finished));
+    assert_eq!(said(&finished).matches("tls.crt: OK").count(), 8, "{}", said(&finished));
+}
+
+const MAKERS: [(&str, Maker); 3] =
+    [("rcgen", by_rcgen), ("openssl", by_openssl), ("the recipe", by_the_recipe)];
 
 #[test]
 fn openssl_verifies_every_certificate_for_its_purpose_and_no_other() {
@@ -130,18 +155,20 @@ fn openssl_reads_in_the_text_what_design_section_6_asks_for() {
 
 #[test]
 fn our_reader_finds_the_same_in_both_and_nothing_to_object_to() {
-    let (ours, theirs) = (temp(), temp());
+    let ours = temp();
     by_rcgen(ours.path());
-    by_openssl(theirs.path());
-    let (ours, theirs) = (shown(ours.path()), shown(theirs.path()));
+    let ours = shown(ours.path());
     assert_eq!(ours.len(), 11, "the CA's own, and two in each of five directories");
-    assert_eq!(ours.len(), theirs.len());
-    for (a, b) in ours.iter().zip(&theirs) {
-        for one in [a, b] {
-            assert_eq!(one.problems, Vec::<String>::new(), "{}", one.path.display());
-            assert_eq!(one.facts.serial.len(), 32, "{}", one.path.display());
+    for (maker, make) in MAKERS {
+        let theirs = temp();
+        make(theirs.path());
+        let theirs = shown(theirs.path());
+        assert_eq!(ours.len(), theirs.len(), "{maker}");
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert_eq!(b.problems, Vec::<String>::new(), "{maker}: {}", b.path.display());
+            assert!(b.facts.serial.len() >= 30, "{maker}: {} is not random", b.facts.serial);
+            assert_eq!(comparable(&a.facts), comparable(&b.facts), "{maker}");
         }
-        assert_eq!(comparable(&a.facts), comparable(&b.facts));
     }
 }
 
@@ -201,7 +228,7 @@ fn keys_are_for_the_owner_alone_and_openssl_can_use_them() {
 #[test]
 fn running_again_keeps_every_byte_and_makes_only_what_is_missing() {
     let out = temp();
-    for (maker, make) in MAKERS {
+    for (maker, make) in [("rcgen", by_rcgen as Maker), ("openssl", by_openssl)] {
         let out = out.path().join(maker);
         make(&out);
         let before = content(&out);
@@ -427,301 +454,4 @@ fn show_prints_one_object_a_line_or_text_with_the_same_facts() {
         assert!(text.contains(word), "{word} is missing in\n{text}");
     }
     assert!(text.contains(node["serial"].as_str().expect("a serial")));
-}
-
-// ---- bad certificates ------------------------------------------------------------------------
-
-#[test]
-fn bad_certificates_are_bad_to_openssl_to_our_verifier_and_to_show() {
-    let now = OffsetDateTime::now_utc();
-    let (ca, stranger) = (authority("balsa"), authority("balsa"));
-    let good = raw();
-    let past = Validity { not_before: now - Duration::days(9), not_after: now - Duration::days(1) };
-    let future =
-        Validity { not_before: now + Duration::days(1), not_after: now + Duration::days(9) };
-    let issue = |raw: &RawParams| ca.issue_raw(raw).expect("a bad certificate");
-    let client_only = RawParams { server_auth: false, ..good.clone() };
-    let no_usage = RawParams { server_auth: false, client_auth: false, ..good.clone() };
-    let a_ca = RawParams { ca: true, ..good.clone() };
-    for (what, issued, chain_is_bad, problem) in [
-        ("expired", issue(&RawParams { validity: past, ..good.clone() }), true, "ended on"),
-        (
-            "too early",
-            issue(&RawParams { validity: future, ..good.clone() }),
-            true,
-            "not valid before",
-        ),
-        ("client's usage", issue(&client_only), true, "lacks the usage serverAuth"),
-        ("self-signed", Issued::self_signed(&good).expect("one"), true, ""),
-        ("wrong CA", stranger.issue_raw(&good).expect("one"), true, ""),
-        ("no URI", issue(&RawParams { uris: Vec::new(), ..good.clone() }), false, "no URI name"),
-        (
-            "two URIs",
-            issue(&RawParams { uris: vec![good.uris[0].clone(); 2], ..good.clone() }),
-            false,
-            "2 URI names",
-        ),
-        (
-            "another's URI",
-            issue(&RawParams { uris: vec!["spiffe://x/y".into()], ..good.clone() }),
-            false,
-            "is not of the form",
-        ),
-        ("no usage", issue(&no_usage), false, "lacks the usage clientAuth"),
-        ("a CA's", issue(&a_ca), true, ""),
-    ] {
-        let dir = temp();
-        fs::write(dir.path().join("ca.crt"), ca.certificate()).expect("write");
-        fs::write(dir.path().join("tls.crt"), &issued.certificate).expect("write");
-        let accepted = accepts(dir.path(), &["-purpose", "sslserver"]);
-        assert_eq!(!accepted, chain_is_bad, "{what}: openssl");
-        let outcome = verify(&[der(&issued)], &[der_of(ca.certificate())], Purpose::Server, now);
-        assert_eq!(outcome.is_err(), chain_is_bad, "{what}: {outcome:?}");
-        let facts = Facts::of(&der(&issued), now).expect("readable");
-        assert!(facts.problems(now).join("; ").contains(problem), "{what}: {facts:?}");
-    }
-    let dir = temp();
-    let issued = issue(&good);
-    fs::write(dir.path().join("ca.crt"), ca.certificate()).expect("write");
-    fs::write(dir.path().join("tls.crt"), &issued.certificate).expect("write");
-    assert!(accepts(dir.path(), &["-purpose", "sslserver"]), "the good one, by the same way");
-}
-
-#[test]
-fn a_leaf_cannot_sign_and_is_no_ca_to_load() {
-    let (ca, now) = (authority("balsa"), OffsetDateTime::now_utc());
-    let leaf = ca.issue_raw(&raw()).expect("a leaf");
-    let key = rcgen::KeyPair::from_pem(&leaf.key).expect("its key");
-    let issuer = rcgen::Issuer::from_ca_cert_pem(&leaf.certificate, key).expect("an issuer");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("a name");
-    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-    params.not_after = now + Duration::days(1);
-    let forged = params.signed_by(&key, &issuer).expect("a forged certificate");
-
-    let chain = [forged.der().to_vec(), der(&leaf)];
-    let roots = [der_of(ca.certificate())];
-    assert!(verify(&chain[1..], &roots, Purpose::Server, now).is_ok(), "the leaf itself is good");
-    assert!(verify(&chain, &roots, Purpose::Server, now).is_err(), "the leaf signed another");
-    let dir = temp();
-    assert!(!openssl_accepts_chain(dir.path(), &ca, &leaf.certificate, &forged.pem()));
-
-    fs::write(dir.path().join("ca.crt"), &leaf.certificate).expect("write");
-    fs::write(dir.path().join("ca.key"), &leaf.key).expect("write");
-    chmod(&dir.path().join("ca.key"), 0o600);
-    let refused = Authority::load(dir.path()).expect_err("a leaf was taken for a CA");
-    assert!(refused.to_string().contains("not the certificate of a CA"), "{refused}");
-}
-
-#[test]
-fn openssl_accepts_no_ca_below_the_ca() {
-    // Only openssl can show it: rustls takes the CA's name and key from ca.crt, not its path length.
-    let ca = authority("balsa");
-    let below = ca.issue_raw(&RawParams { ca: true, ..raw() }).expect("a CA below");
-    let dir = temp();
-    fs::write(dir.path().join("ca.crt"), &below.certificate).expect("write");
-    fs::write(dir.path().join("ca.key"), &below.key).expect("write");
-    chmod(&dir.path().join("ca.key"), 0o600);
-    let leaf = Authority::load(dir.path()).expect("a CA").issue_raw(&raw()).expect("a leaf");
-    assert!(!openssl_accepts_chain(dir.path(), &ca, &below.certificate, &leaf.certificate));
-}
-
-#[test]
-fn a_ca_of_other_making_signs_for_any_cluster_that_is_named() {
-    let dir = temp();
-    let ca = dir.path().join("ca");
-    fs::create_dir(&ca).expect("make");
-    let (key, crt) = (ca.join("ca.key"), ca.join("ca.crt"));
-    let made = openssl(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        arg(&key),
-        "-out",
-        arg(&crt),
-        "-days",
-        "30",
-        "-subj",
-        "/C=ES/O=Universidad, S.A./OU=PKI/CN=Raíz",
-        "-utf8",
-        "-addext",
-        "basicConstraints=critical,CA:TRUE",
-        "-addext",
-        "keyUsage=critical,keyCertSign,cRLSign",
-    ]);
-    assert!(made.status.success(), "{}", said(&made));
-    let unnamed = IssueOptions { out: dir.path().into(), ..IssueOptions::new("node", "raft-0") };
-    let failure = issue(&unnamed).expect_err("which cluster?");
-    assert!(failure.exit() == 2 && failure.to_string().contains("--cluster"), "{failure}");
-    issue(&IssueOptions { cluster: Some("balsa".into()), ..unnamed }).expect("issue");
-    assert!(accepts(&dir.path().join("raft-0"), &["-purpose", "sslserver"]));
-    let leaf = &shown(&dir.path().join("raft-0"))[1];
-    assert!(leaf.facts.days_left < 30, "it must end with its CA");
-}
-
-// ---- tools -----------------------------------------------------------------------------------
-
-fn temp() -> TempDir {
-    tempfile::tempdir().expect("a temporary directory")
-}
-
-fn options(out: &Path) -> InitOptions {
-    InitOptions { out: out.into(), ..InitOptions::default() }
-}
-
-fn init(options: &InitOptions) -> Result<Vec<serde_json::Value>, Failure> {
-    report(&CertsCommand::Init(options.clone()))
-}
-
-fn issue(options: &IssueOptions) -> Result<Vec<serde_json::Value>, Failure> {
-    report(&CertsCommand::Issue(options.clone()))
-}
-
-fn report(command: &CertsCommand) -> Result<Vec<serde_json::Value>, Failure> {
-    let mut printed = Vec::new();
-    run(command, Output::Json, &mut printed)?;
-    let printed = String::from_utf8(printed).expect("UTF-8");
-    Ok(printed.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect())
-}
-
-fn actions<'a>(report: &'a [serde_json::Value], action: &str) -> Vec<&'a str> {
-    report
-        .iter()
-        .filter(|one| one["action"] == action)
-        .filter_map(|one| one["name"].as_str())
-        .collect()
-}
-
-fn shown(path: &Path) -> Vec<Presented> {
-    show(path, OffsetDateTime::now_utc()).expect("readable certificates")
-}
-
-/// What must not differ from one maker to the other: all but keys, numbers and moments.
-fn comparable(facts: &Facts) -> Facts {
-    let mut facts = facts.clone();
-    facts.serial.clear();
-    facts.sha256.clear();
-    facts.subject_key_id = facts.subject_key_id.map(|id| id.len().to_string());
-    facts.authority_key_id = facts.authority_key_id.map(|id| id.len().to_string());
-    facts.not_before = OffsetDateTime::UNIX_EPOCH;
-    facts.not_after = OffsetDateTime::UNIX_EPOCH;
-    facts
-}
-
-fn authority(cluster: &str) -> Authority {
-    Authority::create(cluster, Validity::days(100).expect("a good length")).expect("a CA")
-}
-
-/// A good node's certificate, to be spoiled.
-fn raw() -> RawParams {
-    let identity = Identity::new("balsa", Role::Node, "raft-0").expect("good names");
-    let profile = Profile {
-        identity: identity.clone(),
-        dns: vec!["localhost".into()],
-        ips: vec![[127, 0, 0, 1].into()],
-        validity: Validity::days(50).expect("a good length"),
-    };
-    RawParams {
-        organization: "balsa".into(),
-        common_name: "raft-0".into(),
-        uris: vec![identity.to_string()],
-        dns: profile.dns,
-        ips: profile.ips,
-        server_auth: true,
-        client_auth: true,
-        ca: false,
-        validity: profile.validity,
-    }
-}
-
-fn der(issued: &Issued) -> Vec<u8> {
-    der_of(&issued.certificate)
-}
-
-fn der_of(pem: &str) -> Vec<u8> {
-    let mut pem = pem.as_bytes();
-    let first = rustls_pemfile::certs(&mut pem).next().expect("a certificate").expect("PEM");
-    first.to_vec()
-}
-
-/// Whether openssl accepts `DIR/tls.crt` for who trusts `DIR/ca.crt`, by the letter of RFC 5280.
-fn accepts(dir: &Path, more: &[&str]) -> bool {
-    let (ca, crt) = (dir.join("ca.crt"), dir.join("tls.crt"));
-    let mut arguments = vec!["verify", "-x509_strict", "-no-CApath", "-CAfile", arg(&ca)];
-    arguments.extend(more);
-    arguments.push(arg(&crt));
-    openssl(&arguments).status.success()
-}
-
-/// Whether openssl accepts a leaf through a certificate between it and the CA.
-fn openssl_accepts_chain(dir: &Path, ca: &Authority, between: &str, leaf: &str) -> bool {
-    let paths = ["root.pem", "between.pem", "leaf.pem"].map(|name| dir.join(name));
-    for (path, pem) in paths.iter().zip([ca.certificate(), between, leaf]) {
-        fs::write(path, pem).expect("write");
-    }
-    let [root, between, leaf] = &paths;
-    openssl(&["verify", "-CAfile", arg(root), "-untrusted", arg(between), arg(leaf)])
-        .status
-        .success()
-}
-
-fn text(certificate: &Path) -> String {
-    let printed = openssl(&["x509", "-in", arg(certificate), "-noout", "-text"]);
-    assert!(printed.status.success(), "{}", said(&printed));
-    String::from_utf8_lossy(&printed.stdout).into_owned()
-}
-
-fn openssl(arguments: &[&str]) -> Finished {
-    Command::new("openssl").args(arguments).output().expect("openssl must be installed")
-}
-
-fn script(out: &Path, arguments: &[&str]) -> Finished {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gen-certs-openssl.sh");
-    Command::new(script).arg("--out").arg(out).args(arguments).output().expect("the script")
-}
-
-fn said(finished: &Finished) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&finished.stdout),
-        String::from_utf8_lossy(&finished.stderr)
-    )
-}
-
-fn arg(path: &Path) -> &str {
-    path.to_str().expect("temporary directories have plain names")
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).expect("metadata").permissions().mode() & 0o7777
-}
-
-fn chmod(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).expect("a directory");
-    let mut names: Vec<_> = entries
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
-
-/// Every file below with its bytes.
-fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files = Vec::new();
-    for name in names(dir) {
-        let path = dir.join(name);
-        if path.is_dir() {
-            files.extend(content(&path));
-        } else {
-            files.push((path.clone(), fs::read(&path).expect("readable")));
-        }
-    }
-    files
 }

@@ -157,7 +157,7 @@ make_ca() {
     mkdir -m 700 "$work/ca"
     new_key "$work/ca/ca.key"
     quietly openssl req -x509 -new -config "$config" -extensions ca -key "$work/ca/ca.key" -sha256 \
-        -subj "/O=$cluster/CN=Balsa CA" -set_serial "0x4$(openssl rand -hex 16 | cut -c 2-)" \
+        -subj "/O=$cluster/CN=Balsa CA" \
         -days "$ca_days" -out "$work/ca/ca.crt"
     mv -T "$work/ca" "$out/ca"
     echo "created  $out/ca"
@@ -179,7 +179,7 @@ make_leaf() { # role, name, further names such as ,DNS:localhost
         -subj "/O=$cluster/CN=$name" -addext "subjectAltName=$names" -out "$work/request.pem"
     quietly openssl x509 -req -in "$work/request.pem" -sha256 -copy_extensions copy \
         -extfile "$config" -extensions "$role" -CA "$out/ca/ca.crt" -CAkey "$out/ca/ca.key" \
-        -set_serial "0x4$(openssl rand -hex 16 | cut -c 2-)" -days "$days" -out "$new/tls.crt"
+        -days "$days" -out "$new/tls.crt"
     cp "$out/ca/ca.crt" "$new/ca.crt"
     if [[ -e $dir ]]; then
         # A running node watches the directory, so the files change inside it; certificate last.

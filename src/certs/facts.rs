@@ -72,7 +72,7 @@ impl Facts {
         let mut facts = Facts {
             subject: certificate.subject().to_string(),
             issuer: certificate.issuer().to_string(),
-            serial: hex(certificate.raw_serial()),
+            serial: serial(certificate.raw_serial()),
             identity: None,
             uris: Vec::new(),
             dns: Vec::new(),
@@ -263,6 +263,14 @@ fn serialize_time<S: Serializer>(moment: &OffsetDateTime, s: S) -> Result<S::Ok,
 
 fn present(usages: &[(bool, &'static str)]) -> Vec<&'static str> {
     usages.iter().filter(|(there, _)| *there).map(|(_, name)| *name).collect()
+}
+
+/// Without the zero byte that DER puts before a number whose first bit is set; as openssl prints it.
+fn serial(raw: &[u8]) -> String {
+    match raw {
+        [0, rest @ ..] if !rest.is_empty() => hex(rest),
+        all => hex(all),
+    }
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {

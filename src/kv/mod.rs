@@ -7,7 +7,8 @@
 //! - `sessions`: which writes were carried out already, so that none is carried out twice (S18).
 //! - `hash`: what makes two stores comparable by one number (S5).
 //!
-//! Not here yet: transactions, leases, watches, and writing a store to a snapshot or reading it back.
+//! Not here yet: transactions, leases, watches, and writing a store to a snapshot or reading it
+//! back.
 
 pub mod command;
 mod hash;

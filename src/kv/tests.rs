@@ -116,7 +116,8 @@ fn a_repeated_serial_changes_nothing_and_gets_the_identical_reply_s18() {
     log.write(s, 2, 1, put("k", "b"));
     let hash_before = log.store.view().get(b"k").cloned();
     assert_eq!(log.write(s, 1, 1, cas("k", None, "a")), first);
-    // The serial names the write; what a faulty client sends under it the second time is not looked at.
+    // The serial names the write; what a faulty client sends under it the second time is not looked
+    // at.
     assert_eq!(log.write(s, 1, 1, put("k", "c")), first);
     assert_eq!(log.store.view().get(b"k").cloned(), hash_before);
 }
@@ -338,7 +339,8 @@ fn the_hash_tells_neighbours_apart() {
     }
 }
 
-// --- the naive twin ---------------------------------------------------------------------------------
+// --- the naive twin
+// ---------------------------------------------------------------------------------
 
 /// The same rules, written without a thought for speed: a log of everything that ever happened is
 /// searched anew for each question.

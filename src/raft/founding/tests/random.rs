@@ -33,6 +33,7 @@ impl Life {
         let count = *[1, 2, 3, 3, 3, 3, 3, 5].choose(&mut rng).expect("a count");
         let seats: Vec<String> = (0..count).map(|n| format!("raft-{n}")).collect();
         let mut world = World::new(&seats);
+        world.silent = true;
         world.service = rng.random_bool(0.5);
         let rough = *[0, 2, 5, 15].choose(&mut rng).expect("a share");
         Life { world, rng, seats, rough }
@@ -48,8 +49,11 @@ impl Life {
     }
 
     fn step(&mut self) {
-        self.world.log.clear();
-        if self.rng.random_ratio(self.rough, 100) {
+        // Faults come most while a draft is under way: that is where they have something to break.
+        let drafting =
+            self.world.processes.values().any(|process| process.disk.stage.held().is_some());
+        let share = if drafting { self.rough * 2 } else { self.rough };
+        if self.rng.random_ratio(share, 100) {
             return self.fault();
         }
         let running = self.world.running();
@@ -89,13 +93,17 @@ impl Life {
 
     fn fault(&mut self) {
         let seats = self.seats.clone();
-        let Some(seat) = seats.choose(&mut self.rng) else { return };
+        // Half of all faults hit the drafter's seat, where they hurt most.
+        let lowest = self.rng.random_bool(0.5);
+        let Some(seat) = (if lowest { seats.first() } else { seats.choose(&mut self.rng) }) else {
+            return;
+        };
         let of_seat = |life: &Life, running: bool| -> Vec<NodeId> {
             let all = life.world.processes.iter().filter(|(_, p)| p.me.name == *seat && !p.lost);
             all.filter(|(_, p)| p.founding.is_some() == running).map(|(id, _)| *id).collect()
         };
         let (up, down) = (of_seat(self, true), of_seat(self, false));
-        match self.rng.random_range(0..10) {
+        match self.rng.random_range(0..11) {
             0..3 => {
                 if let Some(id) = self.pick(&up) {
                     self.world.crash(id);
@@ -106,13 +114,13 @@ impl Life {
                 None if up.is_empty() => self.start_in(seat),
                 None => {}
             },
-            7 => {
+            7..9 => {
                 if let Some(id) = self.pick(&up) {
                     self.world.lose(id);
                     self.start_in(seat);
                 }
             }
-            8 if up.len() < 2 => self.start_in(seat),
+            9 if up.len() < 2 => self.start_in(seat),
             _ => {
                 if let Some(id) = self.pick(&up) {
                     self.world.address.insert(seat.clone(), id);
@@ -148,7 +156,6 @@ impl Life {
                 self.world.input(id, Founding::tick);
             }
             loop {
-                self.world.log.clear();
                 let running = self.world.running();
                 let writing: Vec<NodeId> = running
                     .into_iter()
@@ -187,7 +194,7 @@ impl Life {
     /// After healing: a cluster, and those who are not in it know why they wait.
     fn demand_progress(&mut self, outcomes: &mut Outcomes) {
         for _ in 0..self.seats.len() + 1 {
-            self.quiet(400);
+            self.quiet(200);
             let running = self.world.running();
             let clusters: std::collections::BTreeMap<_, _> = running
                 .iter()
@@ -263,7 +270,7 @@ fn random_lives_are_safe_and_go_on() {
         return;
     }
     let mut sum = Counts::default();
-    for seed in 0..number("BALSA_FOUNDING_LIVES").unwrap_or(4000) {
+    for seed in 0..number("BALSA_FOUNDING_LIVES").unwrap_or(3000) {
         println!("BALSA_FOUNDING_SEED={seed}");
         let counts = live(seed, &mut outcomes);
         sum.drafted += counts.drafted;
