@@ -100,7 +100,7 @@ impl Applier {
             let applied = match &entry.payload {
                 Payload::Command(bytes) => {
                     // Undecodable bytes are answered the same way on every node (S16).
-                    let command = codec::command::decode_command(bytes).ok();
+                    let command = codec::decode_command(bytes).ok();
                     Some(self.store.apply(entry.id, command.as_ref()))
                 }
                 Payload::Noop | Payload::Membership(_) => {

@@ -8,7 +8,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 
 use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal};
-use crate::raft::{Envelope, Index, NodeId, PersistToken, RequestId, SendRange};
+use crate::raft::{Envelope, Index, NodeId, RequestId, SendRange};
 use crate::rpc::{Connection, Responder};
 
 use super::admission::Permit;
@@ -169,11 +169,6 @@ pub struct DiskReported(pub DiskEvent);
 #[rtype(result = "()")]
 pub struct FinishDisk;
 
-/// The batch with this token is durable (kept for symmetry in tests).
-#[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
-#[rtype(result = "()")]
-pub struct Persisted(pub PersistToken);
-
 /// Read this range and send it as one append. Node → replicator. Bounded by the core's window of
 /// unanswered appends.
 #[derive(Message)]
@@ -207,8 +202,10 @@ pub enum Dialled {
 pub struct Ended {
     /// Which lane.
     pub lane: Lane,
-    /// The peer said beforehand that it would close (reload, ageing, stop).
-    pub announced: bool,
+    /// The peer wants it anew (reload, ageing): no sign that its process is gone.
+    pub renewed: bool,
+    /// Why, for the log.
+    pub reason: String,
 }
 
 /// The two connections to a peer: heartbeats and votes never wait behind appends.

@@ -164,14 +164,14 @@ impl Node {
 
     /// Sends a request through its peer's replicator, and an answer to the call that asked.
     fn send(&mut self, envelope: Envelope) {
-        if wire::is_request(&envelope.message) {
+        if wire::route(&envelope.message).1 == wire::Direction::Request {
             if let Some(replicator) = self.neighbours.replicators.get(&envelope.to) {
                 // One vote or heartbeat for each peer and round, each answered or given up; must not
                 // be lost silently.
                 replicator.do_send(SendRequest(envelope));
             }
         } else if let Some(reply) = self.replies.remove(&(envelope.to, envelope.request)) {
-            wire::reply(reply, &envelope);
+            reply.send_raw(&wire::encode_envelope(&envelope));
         }
     }
 

@@ -37,7 +37,7 @@ pub async fn page(
         lines.extend(entries.iter().map(|entry| LogLine {
             index: entry.id.index,
             term: entry.id.term,
-            content: codec::command::log_content(&entry.payload),
+            content: codec::log_content(&entry.payload),
         }));
     }
     let next = lines.last().map_or(from, |line| line.index.next());

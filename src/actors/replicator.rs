@@ -14,16 +14,21 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 
-use crate::codec::raft as wire;
+use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::raft::message::Append;
 use crate::raft::{Entry, Envelope, Member, Message, NodeId, RequestId, SendRange};
-use crate::rpc::{Backoff, Connection, DialError, Dialer, Expect, Hello, Method, Purpose};
+use crate::rpc::hello::VERSIONS;
+use crate::rpc::{Backoff, CloseCode, CloseReason, Connection, DialError, Dialer, Expect, Hello, Method, Purpose};
 
 use super::log_source::LogSource;
 use super::messages::{
     Dialled, Ended, Lane, PeerGone, Replicate, ReplyReceived, SendRequest,
 };
 use super::standing::Standing;
+
+/// The delay after the first failed dial, and the longest one.
+const REDIAL_BASE: Duration = Duration::from_millis(20);
+const REDIAL_MAX: Duration = Duration::from_millis(500);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +96,11 @@ impl Replicator {
         gone: Recipient<PeerGone>,
         seed: u64,
     ) -> Replicator {
-        let line = |seed| Line { connection: None, backoff: Backoff::for_peers(seed), dropped: false };
+        let line = |seed| Line {
+            connection: None,
+            backoff: Backoff::new(seed, REDIAL_BASE, REDIAL_MAX),
+            dropped: false,
+        };
         Replicator {
             peer,
             common,
@@ -143,7 +152,7 @@ impl Replicator {
     }
 
     /// Starts a call whose answer goes to the node.
-    fn call(&mut self, lane: Lane, method: Method, args: Bytes, request: RequestId) {
+    fn call(&mut self, lane: Lane, call: RaftCall, args: Bytes, request: RequestId) {
         let patience = match lane {
             Lane::Control => self.common.patience.control,
             Lane::Bulk => self.common.patience.bulk,
@@ -153,14 +162,13 @@ impl Replicator {
             return;
         };
         let (answers, peer) = (self.answers.clone(), self.peer.id);
-        let calling = connection.start(method, args, patience);
         actix_rt::spawn(async move {
-            let reply = match calling.await {
-                Ok(body) => wire::decode_reply(method, &body)
+            let answered = connection.call_raw(method(call), args, patience).await;
+            let reply = answered.ok().and_then(|body| {
+                wire::decode_envelope(call, Direction::Reply, &body)
                     .ok()
-                    .filter(|envelope| envelope.from == peer && envelope.request == request),
-                Err(_) => None,
-            };
+                    .filter(|envelope| envelope.from == peer && envelope.request == request)
+            });
             let reply = match reply {
                 Some(envelope) => ReplyReceived::Answered(envelope),
                 None => ReplyReceived::Unanswered { peer, request },
@@ -228,8 +236,17 @@ impl Replicator {
     }
 
     fn send_envelope(&mut self, lane: Lane, envelope: &Envelope) {
-        let (method, args) = wire::encode_request(envelope);
-        self.call(lane, method, args, envelope.request);
+        let (call, _) = wire::route(&envelope.message);
+        self.call(lane, call, wire::encode_envelope(envelope), envelope.request);
+    }
+}
+
+/// The method of a call between cores.
+fn method(call: RaftCall) -> Method {
+    match call {
+        RaftCall::Vote => Method::RaftVote,
+        RaftCall::Append => Method::RaftAppend,
+        RaftCall::Heartbeat => Method::RaftHeartbeat,
     }
 }
 
@@ -238,6 +255,7 @@ impl Replicator {
 pub fn hello(standing: &Standing, purpose: Purpose, receiver: Option<NodeId>) -> Hello {
     let present = standing.present();
     Hello {
+        versions: VERSIONS,
         cluster_id: present.cluster_id,
         name: standing.identity.name.clone(),
         node_id: Some(standing.identity.node_id),
@@ -246,7 +264,6 @@ pub fn hello(standing: &Standing, purpose: Purpose, receiver: Option<NodeId>) ->
         acknowledged: standing.acknowledged(),
         receiver,
         purpose,
-        ..Hello::default()
     }
 }
 
@@ -271,9 +288,13 @@ impl Handler<Dialled> for Replicator {
                 line.connection = Some(connection.clone());
                 let own = ctx.address();
                 actix_rt::spawn(async move {
-                    let announced = connection.closed().await.is_announced();
+                    let reason = connection.closed().await;
+                    // A connection that its peer wants anew says nothing about the peer's process; one
+                    // that a stopping peer closes says as much as a reset.
+                    let renewed = matches!(&reason, CloseReason::Announced(notice)
+                        if notice.code == CloseCode::Renew);
                     // One for each connection; without it the lane would stay dead.
-                    own.do_send(Ended { lane, announced });
+                    own.do_send(Ended { lane, renewed, reason: reason.to_string() });
                 });
             }
             Dialled::Failed { lane, refused } => {
@@ -296,11 +317,12 @@ impl Handler<Ended> for Replicator {
     type Result = ();
 
     fn handle(&mut self, message: Ended, ctx: &mut Self::Context) {
-        tracing::info!(peer = self.peer.member.name, lane = ?message.lane, "connection ended");
-        let line = self.line(message.lane);
+        let Ended { lane, renewed, reason } = message;
+        tracing::info!(peer = self.peer.member.name, ?lane, reason, "connection ended");
+        let line = self.line(lane);
         line.connection = None;
-        line.dropped = !message.announced;
-        self.dial(message.lane, Duration::ZERO, ctx);
+        line.dropped = !renewed;
+        self.dial(lane, Duration::ZERO, ctx);
         self.pump(ctx);
     }
 }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 
-use crate::rpc::{self, Limits, Service, Stopper, Tls};
+use crate::rpc::{self, Limits, Service, Stop, Stopper, Tls};
 
 /// See the module.
 pub struct RpcListener {
@@ -14,6 +15,9 @@ pub struct RpcListener {
     limits: Limits,
     service: Arc<dyn Service>,
     stopper: Stopper,
+    stop: Option<Stop>,
+    /// Told when the last connection has ended.
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 /// Close the listening socket and end the connections once their calls are answered. Supervisor →
@@ -31,7 +35,9 @@ impl RpcListener {
         limits: Limits,
         service: Arc<dyn Service>,
     ) -> RpcListener {
-        RpcListener { listener: Some(listener), tls, limits, service, stopper: Stopper::new() }
+        let (stopper, stop) = rpc::stop();
+        let (listener, stop) = (Some(listener), Some(stop));
+        RpcListener { listener, tls, limits, service, stopper, stop, ended: None }
     }
 }
 
@@ -39,7 +45,7 @@ impl Actor for RpcListener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(listener) = self.listener.take() else { return };
+        let (Some(listener), Some(stop)) = (self.listener.take(), self.stop.take()) else { return };
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -49,8 +55,14 @@ impl Actor for RpcListener {
             }
         };
         let (tls, limits) = (Arc::clone(&self.tls), self.limits.clone());
-        let (service, stopped) = (Arc::clone(&self.service), self.stopper.token());
-        actix_rt::spawn(rpc::serve(listener, tls, limits, service, stopped));
+        let service = Arc::clone(&self.service);
+        let (ending, ended) = oneshot::channel();
+        self.ended = Some(ended);
+        actix_rt::spawn(async move {
+            rpc::serve(listener, tls, limits, service, stop).await;
+            // Nobody waits if the process ends otherwise.
+            let _ = ending.send(());
+        });
     }
 }
 
@@ -58,7 +70,13 @@ impl Handler<StopAccepting> for RpcListener {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: StopAccepting, _: &mut Self::Context) -> Self::Result {
-        let stopper = self.stopper.clone();
-        Box::pin(async move { stopper.stop().await })
+        self.stopper.stop();
+        let ended = self.ended.take();
+        Box::pin(async move {
+            if let Some(ended) = ended {
+                // An error says that serving has ended, too.
+                let _ = ended.await;
+            }
+        })
     }
 }

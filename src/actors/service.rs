@@ -17,10 +17,10 @@ use crate::codec;
 use crate::codec::api::{
     Code, GetArgs, MemberStatus, MembersReply, RangeArgs, Refusal, ReplicationArgs, StatusReply,
 };
-use crate::codec::raft as wire;
+use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::kv::command::Command;
 use crate::raft::{Boot, Index, NodeId, NodeStatus};
-use crate::rpc::{Call, Hello, HelloAck, Identity, Method, Peer, Responder, Role, Service};
+use crate::rpc::{Call, Hello, HelloAck, Identity, Method, Peer, Reason, Responder, Role, Service};
 
 use super::admission::Admission;
 use super::applier::answer_read;
@@ -114,7 +114,12 @@ impl NodeService {
     }
 
     fn raft(&self, member: &Member, peer: &Peer, call: Call) {
-        let envelope = match wire::decode_request(call.method, &call.args) {
+        let kind = match call.method {
+            Method::RaftVote => RaftCall::Vote,
+            Method::RaftAppend => RaftCall::Append,
+            _ => RaftCall::Heartbeat,
+        };
+        let envelope = match wire::decode_envelope(kind, Direction::Request, &call.args) {
             Ok(envelope) => envelope,
             Err(error) => return call.reply.refuse(bad_request(&error)),
         };
@@ -150,13 +155,8 @@ impl NodeService {
         let command = if call.method == Method::KvOpenSession {
             codec::command::encode_command(&Command::OpenSession)
         } else {
-            match codec::command::decode_command(&call.args) {
-                Ok(command @ Command::Write(_)) => {
-                    if let Err(refusal) = codec::command::validate(&command) {
-                        call.reply.refuse(refusal);
-                        return None;
-                    }
-                }
+            match codec::admit_command(&call.args) {
+                Ok(Command::Write(_)) => {}
                 Ok(Command::OpenSession) => {
                     call.reply.refuse(Refusal::new(
                         Code::BadRequest,
@@ -164,8 +164,8 @@ impl NodeService {
                     ));
                     return None;
                 }
-                Err(error) => {
-                    call.reply.refuse(bad_request(&error));
+                Err(refusal) => {
+                    call.reply.refuse(refusal);
                     return None;
                 }
             }
@@ -177,9 +177,9 @@ impl NodeService {
 
     fn read(&self, call: Call) -> Option<Read> {
         let args = if call.method == Method::KvGet {
-            codec::msgpack::decode::<GetArgs>(&call.args).map(ReadArgs::Get)
+            codec::decode_shared::<GetArgs>(&call.args).map(ReadArgs::Get)
         } else {
-            codec::msgpack::decode::<RangeArgs>(&call.args).map(ReadArgs::Range)
+            codec::decode_shared::<RangeArgs>(&call.args).map(ReadArgs::Range)
         };
         let args = match args {
             Ok(args) => args,
@@ -219,7 +219,7 @@ impl NodeService {
     }
 
     fn replication(&self, member: &Arc<Member>, call: Call) {
-        let args = match codec::msgpack::decode::<ReplicationArgs>(&call.args) {
+        let args = match codec::decode_shared::<ReplicationArgs>(&call.args) {
             Ok(args) => args,
             Err(error) => return call.reply.refuse(bad_request(&error)),
         };
@@ -242,10 +242,9 @@ impl Service for NodeService {
         let own = &self.standing.identity;
         Ok(HelloAck {
             cluster_id: self.standing.present().cluster_id,
-            name: own.name.clone(),
             node_id: Some(own.node_id),
             boot: own.boot,
-            ..HelloAck::default()
+            ..HelloAck::new(&own.name)
         })
     }
 
@@ -312,7 +311,7 @@ impl Service for NodeService {
 
     fn closed(&self, _: &Arc<Peer>) {}
 
-    fn refused(&self, _: SocketAddr, _: &str) {}
+    fn refused(&self, _: SocketAddr, _: Reason) {}
 }
 
 impl Read {

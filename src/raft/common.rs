@@ -32,6 +32,8 @@ pub(super) struct Common {
     /// At most `commit`.
     applied: Index,
     pub(super) disk: Disk,
+    /// The disk has no room for entries (D11).
+    pub(super) disk_full: bool,
     pub(super) effects: Effects,
     last_request: RequestId,
     reported_commit: Index,
@@ -57,6 +59,7 @@ impl Common {
             memberships: memberships.into_iter().map(|(at, m)| (at, Arc::new(m))).collect(),
             commit: applied,
             applied,
+            disk_full: false,
             effects: Effects::default(),
             last_request: RequestId(0),
             reported_commit: applied,
@@ -110,10 +113,10 @@ impl Common {
         self.rng.random_range(1..=(self.options.heartbeat_ticks / 2).max(1))
     }
 
-    /// Whether the disk has stood still for so long that campaigning would only take a leader away
-    /// from others (D12).
+    /// Whether the disk is full or has stood still for so long that campaigning would only take a
+    /// leader away from others (D11, D12).
     pub(super) fn disk_stands_still(&self) -> bool {
-        self.disk.waiting() >= self.election_min()
+        self.disk_full || self.disk.waiting() >= self.election_min()
     }
 
     /// Moves to a new term or casts the vote.

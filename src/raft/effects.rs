@@ -66,6 +66,8 @@ pub enum Refusal {
     },
     /// The uncommitted bytes are at their limit; try again.
     Busy,
+    /// The disk has no room for entries, and nobody else is known to lead.
+    NoSpace,
 }
 
 /// The fate of a read that was waiting for its index.

@@ -69,6 +69,8 @@ pub struct NodeStatus {
     pub id: NodeId,
     /// Role, term, leader.
     pub soft_state: SoftState,
+    /// First index the log still holds; one behind the last in an empty log.
+    pub first: Index,
     /// Last entry, durable or not.
     pub last: LogId,
     /// Last durable index.
@@ -199,6 +201,23 @@ impl Node {
         self.finish()
     }
 
+    /// The disk has no room for entries (true), or has again (false). A node without room gives up
+    /// leading and does not campaign; its entries wait, and term and vote still reach the disk
+    /// (design: durability, D11).
+    pub fn disk_full(&mut self, full: bool) -> Effects {
+        self.common.disk_full = full;
+        if full && matches!(self.role, Role::Leader(_)) {
+            self.become_follower(self.common.term(), None);
+        }
+        self.finish()
+    }
+
+    /// Up to here the log as it is now is durable.
+    #[must_use]
+    pub fn persisted_index(&self) -> Index {
+        self.common.disk.persisted()
+    }
+
     /// A consistent look at the node.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
@@ -216,6 +235,7 @@ impl Node {
         NodeStatus {
             id: self.common.id,
             soft_state: soft_state(&self.common, &self.role),
+            first: self.common.log.first_index(),
             last: self.common.log.last(),
             persisted: self.common.disk.persisted(),
             commit: self.common.commit(),
@@ -414,7 +434,10 @@ impl Node {
     }
 
     fn not_leader(&self) -> Refusal {
-        Refusal::NotLeader { leader: soft_state(&self.common, &self.role).leader }
+        match soft_state(&self.common, &self.role).leader {
+            None if self.common.disk_full => Refusal::NoSpace,
+            leader => Refusal::NotLeader { leader },
+        }
     }
 
     fn reply(&mut self, to: NodeId, request: RequestId, message: Message) {
