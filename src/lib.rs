@@ -20,6 +20,6 @@ pub mod config;
 pub mod exit;
 pub mod kv;
 pub mod raft;
-pub mod storage;
 pub mod rpc;
+pub mod storage;
 pub mod telemetry;

@@ -14,7 +14,6 @@ use crate::codec;
 use crate::codec::api::{GetReply, KeyValue, RangeReply, WriteReply};
 use crate::kv::{self, View, limits};
 use crate::raft::{Entry, Index, Payload};
-use crate::storage::StorageError;
 
 use super::fatal;
 use super::log_source::LogSource;

@@ -143,14 +143,20 @@ impl Writer<'_> {
         let mut newest = None;
         let mut full = false;
         while let Some(batch) = self.waiting.front_mut() {
-            if self.ahead.is_some_and(|ahead| batch.hard_state.is_some_and(|own| !newer(own, ahead))) {
+            if self
+                .ahead
+                .is_some_and(|ahead| batch.hard_state.is_some_and(|own| !newer(own, ahead)))
+            {
                 batch.hard_state = None;
             }
             match self.store.append(batch) {
                 Ok(()) => newest = self.waiting.pop_front().map(|batch| batch.token),
                 Err(StorageError::NoSpace { path }) => {
                     if !self.full {
-                        tracing::error!(path, "no space left for the log; make room, the node goes on by itself");
+                        tracing::error!(
+                            path,
+                            "no space left for the log; make room, the node goes on by itself"
+                        );
                     }
                     full = true;
                     break;
@@ -258,10 +264,7 @@ mod tests {
         disk.persist(entries(1));
         assert!(matches!(reported.recv().unwrap(), DiskEvent::Full(true)));
         disk.persist(vote(2));
-        assert!(matches!(
-            reported.recv().unwrap(),
-            DiskEvent::HardStatePersisted(PersistToken(2))
-        ));
+        assert!(matches!(reported.recv().unwrap(), DiskEvent::HardStatePersisted(PersistToken(2))));
         shared.full.store(false, Ordering::SeqCst);
         assert!(matches!(reported.recv().unwrap(), DiskEvent::Persisted(PersistToken(2))));
         assert!(matches!(reported.recv().unwrap(), DiskEvent::Full(false)));

@@ -14,11 +14,11 @@ use actix::prelude::*;
 use crate::codec::api::{Code, Refusal};
 use crate::codec::msgpack;
 use crate::config::NodeConfig;
-use crate::raft;
 use crate::raft::founding::{
     Answer, Ask, AskRound, Asked, Delivered, Effects, Founding, Letter, Me, Outgoing, Record,
-    RecordToken, Reply, Seed, Sender, Stage,
+    Reply, Seed, Sender, Stage,
 };
+use crate::raft::{self, NodeId};
 use crate::rpc::{Call, Dialer, Expect, Method, Peer, Purpose, Responder};
 use crate::storage::{Batch, DataDir, StorageError};
 
@@ -84,7 +84,6 @@ enum Heard {
 /// See the module.
 pub struct Founder {
     founding: Founding,
-    own: Sender,
     seeds: Vec<Seed>,
     directory: Arc<DataDir>,
     dialer: Arc<Dialer>,
@@ -108,13 +107,13 @@ impl Founder {
     ) -> Result<Founder, StorageError> {
         let record = match directory.founding()? {
             None => Record::default(),
-            Some(bytes) => msgpack::decode::<Record>(&bytes).map_err(|error| {
-                StorageError::Damaged {
+            Some(bytes) => {
+                msgpack::decode::<Record>(&bytes).map_err(|error| StorageError::Damaged {
                     path: config.data_dir.join("founding").display().to_string(),
                     offset: 0,
                     what: format!("the founding record cannot be read: {error}"),
-                }
-            })?,
+                })?
+            }
         };
         if let Stage::Held(draft) = &record.stage {
             tracing::info!(cluster = %draft.cluster_id, "a founding draft was held at the last stop");
@@ -131,22 +130,17 @@ impl Founder {
             address: config.advertise.clone(),
             seeds: seeds.clone(),
         };
-        let own = Sender { name: me.name.clone(), node_id: me.id };
         let founding = Founding::new(me, record, random());
-        Ok(Founder {
-            founding,
-            own,
-            seeds,
-            directory,
-            dialer,
-            standing,
-            supervisor,
-            founded: false,
-        })
+        Ok(Founder { founding, seeds, directory, dialer, standing, supervisor, founded: false })
     }
 
-    /// Runs what one input caused; `call` takes the reply, if the input came as a call.
-    fn run(&mut self, effects: Effects, call: Option<Responder>, ctx: &mut Context<Self>) {
+    /// Runs what one input caused; `call` takes the reply to its caller, if the input came as a call.
+    fn run(
+        &mut self,
+        effects: Effects,
+        call: Option<(Responder, NodeId)>,
+        ctx: &mut Context<Self>,
+    ) {
         let mut work = VecDeque::from([(effects, call)]);
         while let Some((effects, call)) = work.pop_front() {
             let mut durable = None;
@@ -159,7 +153,15 @@ impl Founder {
             }
             // The write above has completed, and they complete in order: whatever waits for a token
             // may leave.
-            self.reply(effects.reply, call);
+            if let Some((reply, caller)) = call {
+                let message = match effects.reply {
+                    None => None,
+                    Some(Reply::Now(message) | Reply::AfterPersist(_, message)) => Some(message),
+                };
+                let own = self.founding.sender();
+                let letter = message.map(|message| Letter { from: own, to: caller, message });
+                reply.send(&Delivered { letter });
+            }
             for outgoing in effects.send_now {
                 self.deliver(outgoing, ctx);
             }
@@ -190,15 +192,6 @@ impl Founder {
         tracing::info!(cluster = %record.cluster_id, "member of a cluster");
         // Once a process; without it nothing would ever start.
         self.supervisor.do_send(Founded { record });
-    }
-
-    fn reply(&self, reply: Option<Reply>, call: Option<Responder>) {
-        let Some(call) = call else { return };
-        let message = match reply {
-            None => None,
-            Some(Reply::Now(letter) | Reply::AfterPersist(_, letter)) => Some(letter),
-        };
-        call.send(&Delivered { letter: message });
     }
 
     /// Takes one letter to its seat; a letter that cannot be delivered is dropped, the core repeats it.
@@ -245,7 +238,7 @@ impl Founder {
 
     fn ask_one(&self, seed: Seed) -> impl Future<Output = Asked> + use<> {
         let (dialer, standing) = (Arc::clone(&self.dialer), Arc::clone(&self.standing));
-        let (own, answer) = (self.own.clone(), self.founding.answer());
+        let (own, answer) = (self.founding.sender(), self.founding.answer());
         async move {
             if seed.name == own.name {
                 return Asked { seat: Some(seed.name), result: Ok(answer) };
@@ -308,8 +301,9 @@ impl Handler<FoundingCall> for Founder {
                 Ok(letter) => match foreign(&letter.from) {
                     Some(why) => refuse(call.reply, why),
                     None => {
+                        let caller = letter.from.node_id;
                         let effects = self.founding.received(letter);
-                        self.run(effects, Some(call.reply), ctx);
+                        self.run(effects, Some((call.reply, caller)), ctx);
                     }
                 },
                 Err(error) => refuse(call.reply, error.to_string()),

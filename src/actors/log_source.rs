@@ -129,9 +129,7 @@ impl LogSource {
         }
         let gone = || StorageError::OutOfRange { after, upto };
         let (reply, answer) = oneshot::channel();
-        self.requests
-            .try_send(Request { after, upto, max_bytes, reply })
-            .map_err(|_| gone())?;
+        self.requests.try_send(Request { after, upto, max_bytes, reply }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 

@@ -18,12 +18,12 @@ use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::raft::message::Append;
 use crate::raft::{Entry, Envelope, Member, Message, NodeId, RequestId, SendRange};
 use crate::rpc::hello::VERSIONS;
-use crate::rpc::{Backoff, CloseCode, CloseReason, Connection, DialError, Dialer, Expect, Hello, Method, Purpose};
+use crate::rpc::{
+    Backoff, CloseCode, CloseReason, Connection, DialError, Dialer, Expect, Hello, Method, Purpose,
+};
 
 use super::log_source::LogSource;
-use super::messages::{
-    Dialled, Ended, Lane, PeerGone, Replicate, ReplyReceived, SendRequest,
-};
+use super::messages::{Dialled, Ended, Lane, PeerGone, Replicate, ReplyReceived, SendRequest};
 use super::standing::Standing;
 
 /// The delay after the first failed dial, and the longest one.

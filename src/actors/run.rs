@@ -10,7 +10,7 @@ use crate::config::NodeConfig;
 use crate::exit::Exit;
 use crate::kv;
 use crate::rpc::{Dialer, Limits, Role, Tls};
-use crate::storage::{DataDir, RealFs};
+use crate::storage::{DataDir, RealFs, StorageError};
 
 use super::admission::Admission;
 use super::founder::Founder;
@@ -73,7 +73,7 @@ fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
         )));
     }
     let directory = DataDir::open(Arc::new(RealFs), &config.data_dir, &config.name)
-        .map_err(|error| Failure { exit: Exit::of_storage(&error), message: error.to_string() })?;
+        .map_err(|error| disk(&error))?;
     let listener = TcpListener::bind(config.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| Failure {
@@ -86,68 +86,20 @@ fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
     Ok(Prepared { config, tls, directory, listener })
 }
 
+fn disk(error: &StorageError) -> Failure {
+    Failure { exit: Exit::of_storage(error), message: error.to_string() }
+}
+
 fn certificate(problem: impl ToString) -> Failure {
     Failure { exit: Exit::Certificate, message: problem.to_string() }
 }
 
 fn serve(prepared: Prepared) -> Exit {
-    let Prepared { config, tls, directory, listener } = prepared;
     let system = System::new();
-    system.block_on(async {
-        let identity = Identity {
-            name: config.name.clone(),
-            node_id: directory.node_id(),
-            boot: directory.boot(),
-        };
-        tracing::info!(
-            name = identity.name,
-            node = %identity.node_id,
-            boot = identity.boot.0,
-            listen = %config.listen,
-            data = %config.data_dir.display(),
-            certificate = %tls.identity(),
-            "starting"
-        );
-        let store = kv::Store::new();
-        let standing = Standing::new(identity, store.view(), store.state_hash());
-        let limits = Limits::default();
-        let dialer = Arc::new(Dialer::new(Arc::clone(&tls), limits.clone()));
-        let directory = Arc::new(directory);
-        let (serving, timing) = (Arbiter::new().handle(), Arbiter::new().handle());
-
-        let founder_context = Context::<Founder>::new();
-        let founder = founder_context.address();
-        let supervisor_context = Context::<Supervisor>::new();
-        let supervisor = supervisor_context.address();
-        let admission = Admission::new(REQUESTS_MAX, REQUEST_BYTES_MAX);
-        let service = Arc::new(NodeService::new(
-            Arc::clone(&standing),
-            admission,
-            founder,
-            supervisor.clone().recipient(),
-        ));
-        let (listener_tls, listener_service) = (Arc::clone(&tls), Arc::clone(&service));
-        let listener = RpcListener::start_in_arbiter(&serving, move |_| {
-            RpcListener::new(listener, listener_tls, limits, listener_service)
-        });
-        founder_context.run(Founder::new(
-            &config,
-            Arc::clone(&directory),
-            Arc::clone(&dialer),
-            Arc::clone(&standing),
-            supervisor.recipient(),
-        ));
-        supervisor_context.run(Supervisor::new(Plan {
-            config,
-            directory,
-            dialer,
-            standing,
-            service,
-            listener,
-            serving,
-            timing,
-        }));
-    });
+    if let Err(Failure { exit, message }) = system.block_on(async { start(prepared) }) {
+        tracing::error!(status = exit.code(), "{message}");
+        return exit;
+    }
     match system.run() {
         Ok(()) => Exit::Stopped,
         Err(error) => {
@@ -155,4 +107,66 @@ fn serve(prepared: Prepared) -> Exit {
             Exit::Disk
         }
     }
+}
+
+/// Starts everything, on the arbiter of the supervisor.
+fn start(prepared: Prepared) -> Result<(), Failure> {
+    let Prepared { config, tls, directory, listener } = prepared;
+    let identity = Identity {
+        name: config.name.clone(),
+        node_id: directory.node_id(),
+        boot: directory.boot(),
+    };
+    tracing::info!(
+        name = identity.name,
+        node = %identity.node_id,
+        boot = identity.boot.0,
+        listen = %config.listen,
+        data = %config.data_dir.display(),
+        certificate = %tls.identity(),
+        "starting"
+    );
+    let store = kv::Store::new();
+    let standing = Standing::new(identity, store.view(), store.state_hash());
+    let limits = Limits::default();
+    let dialer = Arc::new(Dialer::new(Arc::clone(&tls), limits.clone()));
+    let directory = Arc::new(directory);
+    let (serving, timing) = (Arbiter::new().handle(), Arbiter::new().handle());
+
+    let founder_context = Context::<Founder>::new();
+    let founder = founder_context.address();
+    let supervisor_context = Context::<Supervisor>::new();
+    let supervisor = supervisor_context.address();
+    let admission = Admission::new(REQUESTS_MAX, REQUEST_BYTES_MAX);
+    let service = Arc::new(NodeService::new(
+        Arc::clone(&standing),
+        admission,
+        founder,
+        supervisor.clone().recipient(),
+    ));
+    let (listener_tls, listener_service) = (Arc::clone(&tls), Arc::clone(&service));
+    let listener = RpcListener::start_in_arbiter(&serving, move |_| {
+        RpcListener::new(listener, listener_tls, limits, listener_service)
+    });
+    founder_context.run(
+        Founder::new(
+            &config,
+            Arc::clone(&directory),
+            Arc::clone(&dialer),
+            Arc::clone(&standing),
+            supervisor.recipient(),
+        )
+        .map_err(|error| disk(&error))?,
+    );
+    supervisor_context.run(Supervisor::new(Plan {
+        config,
+        directory,
+        dialer,
+        standing,
+        service,
+        listener,
+        serving,
+        timing,
+    }));
+    Ok(())
 }

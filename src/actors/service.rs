@@ -274,10 +274,9 @@ impl Service for NodeService {
                     let refusal = self.standing.not_serving();
                     call.reply.refuse(refusal.unwrap_or_else(busy));
                 }
-                (
-                    Method::RaftVote | Method::RaftAppend | Method::RaftHeartbeat,
-                    Some(member),
-                ) => self.raft(member, peer, call),
+                (Method::RaftVote | Method::RaftAppend | Method::RaftHeartbeat, Some(member)) => {
+                    self.raft(member, peer, call)
+                }
                 (Method::KvOpenSession | Method::KvWrite, Some(_)) => {
                     proposals.extend(self.proposal(call));
                 }
