@@ -252,7 +252,8 @@ impl Cluster {
         let to = packet.envelope.to;
         let stale_reply =
             !is_request(&packet.envelope.message) && packet.boot != self.nodes[&to].boots;
-        if !self.alive(to) || stale_reply {
+        let cut = self.cuts.contains(&(packet.envelope.from, to));
+        if cut || !self.alive(to) || stale_reply {
             return self.lose(packet);
         }
         self.say(super::show::envelope(&packet.envelope));
@@ -355,13 +356,18 @@ impl Cluster {
         self.say(said);
     }
 
-    /// Completes disks and delivers everything until nothing moves; tells askers about lost requests
-    /// first if so wanted.
+    /// Completes disks and delivers everything until nothing moves.
     pub(super) fn settle(&mut self) {
+        self.settle_except(None);
+    }
+
+    /// The same, while one disk stands still.
+    pub(super) fn settle_except(&mut self, idle: Option<NodeId>) {
+        let ids: Vec<NodeId> = self.ids().into_iter().filter(|id| Some(*id) != idle).collect();
         for _ in 0..100_000 {
             if let Some(packet) = self.wire.pop_front() {
                 self.deliver(packet);
-            } else if !self.ids().into_iter().any(|id| self.alive(id) && self.persist_one(id)) {
+            } else if !ids.iter().any(|id| self.alive(*id) && self.persist_one(*id)) {
                 return;
             }
         }
@@ -380,8 +386,15 @@ impl Cluster {
         self.settle();
     }
 
-    /// Ticks one node until it campaigns, and lets it win if it can.
+    /// Lets a node campaign and win, the others having been told that their leader is gone.
     pub(super) fn elect(&mut self, id: NodeId) {
+        for other in self.ids() {
+            if self.alive(other)
+                && let Some(leader) = self.soft(other).leader
+            {
+                self.input(other, |core| core.peer_gone(leader));
+            }
+        }
         self.campaign(id);
         self.settle();
         assert_eq!(self.soft(id).leader, Some(id), "{id} was to be elected");
@@ -390,11 +403,9 @@ impl Cluster {
     /// Ticks one node until it asks for pre-votes.
     pub(super) fn campaign(&mut self, id: NodeId) {
         for _ in 0..1000 {
-            let asked = self.wire.len() + self.lost.len();
-            let role = self.soft(id).role;
+            let before = (self.soft(id).role, self.wire.len() + self.lost.len());
             self.input(id, Node::tick);
-            let asks = self.wire.iter().skip(asked).any(|packet| packet.envelope.from == id);
-            if asks || self.soft(id).role != role {
+            if (self.soft(id).role, self.wire.len() + self.lost.len()) != before {
                 return;
             }
         }

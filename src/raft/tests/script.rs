@@ -3,10 +3,11 @@
 //! again.
 //!
 //! Verbs: `cluster V [learners=L] [disk=manual] [heartbeat= election= …]`, `given n term= [vote=]
-//! [log=t,t,…]` (terms from index 2), `tick n [times]`, `heartbeat n`, `campaign n`, `elect n`,
+//! [log=t.t.…]` (terms from index 2), `tick n [times]`, `heartbeat n`, `campaign n`, `elect n` (the others hear
+//! that their leader is gone),
 //! `propose n text…`, `read n number`, `deliver [from= to= kind= max=]`, `delay …`, `drop …`,
 //! `repeat …` (delivers a copy), `release` (what was delayed goes out), `timeout` (askers learn of what
-//! was lost), `persist n [times]`, `settle`, `cut a b`, `oneway a b` (a no longer reaches b),
+//! was lost), `persist n [times]`, `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
 //! `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
 
 use std::collections::VecDeque;
@@ -131,7 +132,7 @@ impl Story {
             id => Some(n(id)),
         };
         let terms = args.take_key("log").unwrap_or_default();
-        let terms = terms.split(',').filter(|t| !t.is_empty()).map(str::parse);
+        let terms = terms.split('.').filter(|t| !t.is_empty()).map(str::parse);
         let terms: Vec<u64> = terms.collect::<Result<_, _>>()?;
         let cluster = self.cluster()?;
         cluster.given(id, HardState { term, vote }, &terms);
@@ -223,7 +224,11 @@ impl Story {
                 self.cluster()?.wire.append(&mut delayed);
             }
             "heal" => self.cluster()?.cuts.clear(),
-            "settle" => self.cluster()?.settle(),
+            "settle" => {
+                let idle = args.take_key("except").map(|id| id.trim_start_matches('n').parse());
+                let idle = idle.transpose()?.map(n);
+                self.cluster()?.settle_except(idle);
+            }
             "timeout" => {
                 let cluster = self.cluster()?;
                 for lost in std::mem::take(&mut cluster.lost) {
@@ -301,12 +306,18 @@ fn run_all(section: &str) {
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "no stories in {}", root.display());
+    let mut failed = Vec::new();
     for path in paths {
-        let mut story = Story { cluster: None, delayed: VecDeque::new() };
-        if let Err(error) = goldenscript::run(&mut story, &path) {
-            panic!("{}: {error}", path.display());
+        let run = std::panic::catch_unwind(|| {
+            goldenscript::run(&mut Story { cluster: None, delayed: VecDeque::new() }, &path)
+        });
+        match run {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed.push(format!("{}: {error}", path.display())),
+            Err(_) => failed.push(format!("{}: see above", path.display())),
         }
     }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 macro_rules! sections {
