@@ -14,4 +14,5 @@
 pub mod codec;
 pub mod kv;
 pub mod raft;
+pub mod rpc;
 pub mod storage;
