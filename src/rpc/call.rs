@@ -237,7 +237,6 @@ impl Responder {
 
     /// A responder whose answer is received here, without a connection: for calls a node makes to
     /// itself, and for tests of services.
-    #[must_use]
     pub fn detached(method: Method) -> (Responder, oneshot::Receiver<Result<Bytes, Refusal>>) {
         let (sender, receiver) = oneshot::channel();
         (Responder { route: Some(Route::Local(sender)), method }, receiver)
