@@ -1,11 +1,15 @@
 //! Arguments, replies and refusals of the calls that clients, admins and probes make.
 //!
 //! Writes are not here: `Kv.Write` and `Kv.OpenSession` carry [`kv::command`](crate::kv::command).
+//!
+//! Keys and values are marked as [`shared`]: decoded with
+//! [`decode_shared`](super::msgpack::decode_shared), they are slices of the received frame.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::kv::command::Applied;
+use super::shared;
+use crate::kv::command::{Applied, Versioned};
 use crate::raft::{ClusterId, Index, NodeId, RoleKind, Term};
 
 /// Why a call was not carried out; the words are stable and appear as `error` in JSON output.
@@ -18,8 +22,6 @@ pub enum Code {
     Busy,
     /// The disk is full. Nothing happened.
     NoSpace,
-    /// The command may or may not have been carried out; a retry with the same serial finds out.
-    Unknown,
     /// The arguments are malformed or name something impossible. Nothing happened.
     BadRequest,
     /// A key, value or request is over its limit. Nothing happened.
@@ -38,6 +40,10 @@ pub enum Code {
     SessionExpired,
     /// The serial is outside the session's window; the write was not executed.
     SerialOutOfWindow,
+    /// The command may or may not have been carried out; a retry with the same serial finds out.
+    /// Also how a word of a later version is read, because it is the careful reading.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Who leads, for a caller that wants to go there.
@@ -89,6 +95,7 @@ pub struct WriteReply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetArgs {
     /// The key.
+    #[serde(with = "shared")]
     pub key: Bytes,
     /// True: whatever this node has applied, possibly stale (R4). False: linearizable.
     #[serde(default)]
@@ -116,8 +123,10 @@ pub struct GetReply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyValue {
     /// The key.
+    #[serde(with = "shared")]
     pub key: Bytes,
     /// The value.
+    #[serde(with = "shared")]
     pub value: Bytes,
     /// The store's revision when the key was created.
     pub create_revision: u64,
@@ -131,9 +140,10 @@ pub struct KeyValue {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeArgs {
     /// First key, inclusive.
+    #[serde(with = "shared")]
     pub from: Bytes,
     /// End, exclusive; `None`: to the last key.
-    #[serde(default)]
+    #[serde(default, with = "shared::optional")]
     pub to: Option<Bytes>,
     /// Entries wanted at most; zero: as many as a page may hold.
     #[serde(default)]
@@ -149,7 +159,7 @@ pub struct RangeReply {
     /// The entries, in key order.
     pub entries: Vec<KeyValue>,
     /// The key at which the next page begins, if there is more.
-    #[serde(default)]
+    #[serde(default, with = "shared::optional")]
     pub next: Option<Bytes>,
     /// As in [`GetReply`].
     pub revision: u64,
@@ -229,7 +239,7 @@ pub struct ReplicationArgs {
     #[serde(default)]
     pub limit: u32,
     /// First key of the store wanted.
-    #[serde(default)]
+    #[serde(default, with = "shared")]
     pub store_from: Bytes,
 }
 
@@ -250,7 +260,7 @@ pub struct ReplicationReply {
     /// A page of the store.
     pub store: Vec<KeyValue>,
     /// Where the store's next page begins, if there is more.
-    #[serde(default)]
+    #[serde(default, with = "shared::optional")]
     pub next_key: Option<Bytes>,
     /// The applied index the store's page was read at.
     pub applied_index: Index,
@@ -283,26 +293,32 @@ pub enum LogContent {
     /// A put.
     Put {
         /// The key.
+        #[serde(with = "shared")]
         key: Bytes,
         /// The value.
+        #[serde(with = "shared")]
         value: Bytes,
     },
     /// A delete.
     Delete {
         /// The key.
+        #[serde(with = "shared")]
         key: Bytes,
     },
     /// A compare-and-swap.
     Cas {
         /// The key.
+        #[serde(with = "shared")]
         key: Bytes,
         /// The value it must have; none: it must not exist.
-        #[serde(default)]
+        #[serde(default, with = "shared::optional")]
         expected: Option<Bytes>,
         /// The new value.
+        #[serde(with = "shared")]
         value: Bytes,
     },
-    /// Something this version cannot name.
+    /// Something this version cannot name, or the node that answered could not.
+    #[serde(other)]
     Other,
 }
 
@@ -311,6 +327,15 @@ impl Refusal {
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Refusal {
         Refusal { code, message: message.into(), leader: None }
+    }
+}
+
+impl KeyValue {
+    /// A key as a read of the store finds it. Shares the store's bytes.
+    #[must_use]
+    pub fn new(key: Bytes, found: Versioned) -> KeyValue {
+        let Versioned { value, create_revision, mod_revision, version } = found;
+        KeyValue { key, value, create_revision, mod_revision, version }
     }
 }
 

@@ -1,0 +1,193 @@
+//! How nodes' messages look on the wire: arguments and replies of `Raft.Vote`, `Raft.Append` and
+//! `Raft.Heartbeat`.
+//!
+//! Each is one map: `f` from, `t` to, `e` term, `r` request, and `m` with the message's own fields.
+//! Which message `m` holds follows from the method and from whether it is the call or its reply. An
+//! append's entries leave out their index, which follows from the base, so that a gap cannot even
+//! be expressed (S13):
+//!
+//! ```text
+//! {"f": 1, "t": 2, "e": 3, "r": 4, "m": {"base": {"term": 2, "index": 8}, "commit": 7,
+//! "entries": [{"t": 3, "k": 0}, {"t": 3, "k": 1, "d": command}, {"t": 3, "k": 2, "m":
+//! membership}]}}
+//! ```
+//!
+//! An entry's kind is explicit: a reader that does not know it fails, instead of taking the entry
+//! for something else.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::msgpack::{DecodeError, decode_shared, encode_sized};
+use super::shared;
+use crate::raft::message::{Append, AppendReply, Heartbeat, HeartbeatReply, Vote, VoteReply};
+use crate::raft::{
+    Entry, Envelope, Index, LogId, Membership, Message, NodeId, Payload, RequestId, Term,
+};
+
+/// The method that carries a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RaftCall {
+    /// `Raft.Vote`.
+    Vote,
+    /// `Raft.Append`.
+    Append,
+    /// `Raft.Heartbeat`.
+    Heartbeat,
+}
+
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The call's arguments.
+    Request,
+    /// The call's reply.
+    Reply,
+}
+
+/// The method and the direction that carry this message.
+#[must_use]
+pub fn route(message: &Message) -> (RaftCall, Direction) {
+    match message {
+        Message::Vote(_) => (RaftCall::Vote, Direction::Request),
+        Message::VoteReply(_) => (RaftCall::Vote, Direction::Reply),
+        Message::Append(_) => (RaftCall::Append, Direction::Request),
+        Message::AppendReply(_) => (RaftCall::Append, Direction::Reply),
+        Message::Heartbeat(_) => (RaftCall::Heartbeat, Direction::Request),
+        Message::HeartbeatReply(_) => (RaftCall::Heartbeat, Direction::Reply),
+    }
+}
+
+/// The bytes of an envelope. Payloads are copied once, into the result.
+#[must_use]
+pub fn encode_envelope(envelope: &Envelope) -> Bytes {
+    match &envelope.message {
+        Message::Vote(message) => wrap(envelope, message, 0),
+        Message::VoteReply(message) => wrap(envelope, message, 0),
+        Message::Append(append) => {
+            let entries = append.entries.iter().map(WireEntry::of).collect();
+            let message = WireAppend { base: append.base, commit: append.commit, entries };
+            // `Payload::size` leaves enough for an entry's own fields.
+            let size = append.entries.iter().map(|entry| entry.payload.size() as usize).sum();
+            wrap(envelope, &message, size)
+        }
+        Message::AppendReply(message) => wrap(envelope, message, 0),
+        Message::Heartbeat(message) => wrap(envelope, message, 0),
+        Message::HeartbeatReply(message) => wrap(envelope, message, 0),
+    }
+}
+
+/// The envelope in the arguments or the reply of a call. Commands are slices of `bytes`.
+///
+/// Nothing is believed yet: whether the sender is who it says is for the connection to know, and
+/// what the message may do is for the core.
+///
+/// # Errors
+/// If the bytes are no such message.
+pub fn decode_envelope(
+    call: RaftCall,
+    direction: Direction,
+    bytes: &Bytes,
+) -> Result<Envelope, DecodeError> {
+    match (call, direction) {
+        (RaftCall::Vote, Direction::Request) => unwrap::<Vote>(bytes, |m| Ok(Message::Vote(m))),
+        (RaftCall::Vote, Direction::Reply) => {
+            unwrap::<VoteReply>(bytes, |m| Ok(Message::VoteReply(m)))
+        }
+        (RaftCall::Append, Direction::Request) => {
+            unwrap::<WireAppend>(bytes, |m| Ok(Message::Append(m.into_append()?)))
+        }
+        (RaftCall::Append, Direction::Reply) => {
+            unwrap::<AppendReply>(bytes, |m| Ok(Message::AppendReply(m)))
+        }
+        (RaftCall::Heartbeat, Direction::Request) => {
+            unwrap::<Heartbeat>(bytes, |m| Ok(Message::Heartbeat(m)))
+        }
+        (RaftCall::Heartbeat, Direction::Reply) => {
+            unwrap::<HeartbeatReply>(bytes, |m| Ok(Message::HeartbeatReply(m)))
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire<M> {
+    f: NodeId,
+    t: NodeId,
+    e: Term,
+    r: RequestId,
+    m: M,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireAppend {
+    base: LogId,
+    commit: Index,
+    entries: Vec<WireEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireEntry {
+    t: Term,
+    k: u8,
+    #[serde(default, with = "shared::optional", skip_serializing_if = "Option::is_none")]
+    d: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    m: Option<Arc<Membership>>,
+}
+
+const NOOP: u8 = 0;
+const COMMAND: u8 = 1;
+const MEMBERSHIP: u8 = 2;
+
+fn wrap<M: Serialize>(envelope: &Envelope, m: &M, size: usize) -> Bytes {
+    let Envelope { from, to, term, request, .. } = *envelope;
+    encode_sized(&Wire { f: from, t: to, e: term, r: request, m }, 128 + size)
+}
+
+fn unwrap<M: DeserializeOwned>(
+    bytes: &Bytes,
+    message: impl FnOnce(M) -> Result<Message, DecodeError>,
+) -> Result<Envelope, DecodeError> {
+    let wire: Wire<M> = decode_shared(bytes)?;
+    let message = message(wire.m)?;
+    Ok(Envelope { from: wire.f, to: wire.t, term: wire.e, request: wire.r, message })
+}
+
+impl WireEntry {
+    fn of(entry: &Entry) -> WireEntry {
+        let (k, d, m) = match &entry.payload {
+            Payload::Noop => (NOOP, None, None),
+            Payload::Command(bytes) => (COMMAND, Some(bytes.clone()), None),
+            Payload::Membership(membership) => (MEMBERSHIP, None, Some(Arc::clone(membership))),
+        };
+        WireEntry { t: entry.id.term, k, d, m }
+    }
+
+    fn into_payload(self) -> Result<Payload, DecodeError> {
+        match (self.k, self.d, self.m) {
+            (NOOP, None, None) => Ok(Payload::Noop),
+            (COMMAND, Some(bytes), None) => Ok(Payload::Command(bytes)),
+            (MEMBERSHIP, None, Some(membership)) => Ok(Payload::Membership(membership)),
+            (kind, ..) => Err(DecodeError::Content(format!(
+                "an entry of kind {kind} is unknown or lacks its content"
+            ))),
+        }
+    }
+}
+
+impl WireAppend {
+    fn into_append(self) -> Result<Append, DecodeError> {
+        let mut index = self.base.index;
+        let mut entries = Vec::with_capacity(self.entries.len());
+        for wire in self.entries {
+            let overflow = || DecodeError::Content("the base's index is too large".to_owned());
+            index = Index(index.0.checked_add(1).ok_or_else(overflow)?);
+            let id = LogId { term: wire.t, index };
+            entries.push(Entry { id, payload: wire.into_payload()? });
+        }
+        Ok(Append { base: self.base, commit: self.commit, entries })
+    }
+}
