@@ -60,6 +60,7 @@ fn an_import_that_climbs_is_found() {
     keeps(rule, "src/raft/node.rs", "/// See crate::rpc.\nconst WHERE: &str = \"crate::rpc\";");
     keeps(rule, "src/raft/node.rs", "#[cfg(test)]\nmod tests { use crate::codec; }");
     keeps(rule, "src/actors/node.rs", "use crate::{storage::{Batch, fs}, rpc, raft::*};");
+    keeps(rule, "src/cli/shell.rs", "use crate::{actors, telemetry};");
     keeps(rule, "src/lib.rs", "pub mod raft;");
 }
 
@@ -83,6 +84,20 @@ fn an_impure_core_is_found() {
     keeps(rule, "src/raft/node.rs", "// no std::fs, no tokio\nuse std::collections::BTreeMap;");
     keeps(rule, "src/raft/tests/env.rs", "use std::fs;");
     keeps(rule, "src/raft/node.rs", "struct Instantly;");
+}
+
+#[test]
+fn nothing_on_an_arbiter_touches_a_file() {
+    holds(rules::no_files_on_arbiters);
+}
+
+#[test]
+fn a_file_access_on_an_arbiter_is_found() {
+    let rule = rules::no_files_on_arbiters;
+    breaks(rule, "src/actors/node.rs", "use std::{fs::File, io};", "`std::fs::File` on an arbiter");
+    breaks(rule, "src/rpc/server.rs", "std::fs::read(x)", "on an arbiter");
+    keeps(rule, "src/storage/fs.rs", "use std::fs;");
+    keeps(rule, "src/rpc/tls/files.rs", "use std::fs;");
 }
 
 #[test]
@@ -139,7 +154,9 @@ fn a_long_file_is_found() {
     let (long, short) = ("//\n".repeat(501), "//\n".repeat(500));
     breaks(rule, "src/raft/node.rs", &long, "501 lines");
     breaks(rule, "scripts/test.sh", &long, "501 lines");
+    breaks(rule, "integration/a.rs", &"//\n".repeat(801), "801 lines");
     keeps(rule, "src/raft/node.rs", &short);
+    keeps(rule, "src/raft/tests/paper.rs", &long);
     keeps(rule, "src/raft/node.rs", &format!("{short}#[cfg(test)]\n{long}"));
 }
 

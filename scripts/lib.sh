@@ -59,22 +59,22 @@ lib_tick() {
     done
 }
 
+LIB_LOG=$(mktemp)
+at_exit "rm -f '$LIB_LOG'"
+
 # step LABEL COMMAND…: runs a command quietly, shows that it goes on, and prints what it said if it fails.
 # The command runs without `set -e`; give it one command, or a function that joins with &&.
 step() {
-    local label=$1 begun=$SECONDS status=0 log
+    local label=$1 begun=$SECONDS status=0
     shift
-    log=$(mktemp)
     lib_tick "$label" &
     LIB_TICKER=$!
-    "$@" >"$log" 2>&1 || status=$?
+    "$@" >"$LIB_LOG" 2>&1 || status=$?
     lib_stop_ticker
     if ((status != 0)); then
-        tail -n 200 "$log" >&2
-        rm -f "$log"
+        tail -n 200 "$LIB_LOG" >&2
         die "$label: failed with status $status"
     fi
-    rm -f "$log"
     say "${BOLD}ok${PLAIN} $label ($((SECONDS - begun)) s)"
 }
 
