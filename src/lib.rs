@@ -17,4 +17,5 @@ pub mod codec;
 pub mod config;
 pub mod kv;
 pub mod raft;
+pub mod rpc;
 pub mod storage;

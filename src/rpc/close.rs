@@ -1,0 +1,115 @@
+//! Why a connection ended, and the frame that says so beforehand.
+
+use std::fmt;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::printable;
+use super::tls::{alert_meaning, tls_error};
+
+/// The word a close frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseCode {
+    /// The sender's process stops.
+    Stopping,
+    /// Nothing was asked for too long.
+    Idle,
+    /// A frame did not end in time.
+    Slow,
+    /// The receiver broke the protocol.
+    Violation,
+    /// The receiver's certificate has expired.
+    Expired,
+    /// The sender wants the connection made anew, with newer certificates; the node behind it is
+    /// well.
+    Renew,
+    /// A word that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// The body of a close frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseNotice {
+    /// The word.
+    pub code: CloseCode,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+/// Why a connection ended, as this side knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// This side wanted it, or let go of the connection's last handle.
+    Local,
+    /// The other side said so beforehand.
+    Announced(CloseNotice),
+    /// The other side closed without a word.
+    Ended,
+    /// The transport failed: reset or unreachable.
+    Failed(String),
+    /// The other side sent a TLS alert; the sentence says what it means for us.
+    Alert(String),
+    /// The other side broke the protocol.
+    Violation(String),
+    /// The other side took no bytes, or did not finish a frame.
+    Stalled,
+    /// The other side's certificate expired.
+    Expired,
+}
+
+impl CloseReason {
+    /// Whether the other side said beforehand that it closes: then the close is no sign that its
+    /// process died (design section 2).
+    #[must_use]
+    pub fn was_announced(&self) -> bool {
+        matches!(self, CloseReason::Announced(_))
+    }
+
+    /// The reason that an error of the stream gives.
+    pub(super) fn of_error(error: &io::Error) -> CloseReason {
+        use rustls::Error::AlertReceived;
+        match (error.kind(), tls_error(error)) {
+            (_, Some(AlertReceived(alert))) => CloseReason::Alert(alert_meaning(*alert)),
+            (_, Some(tls)) => CloseReason::Violation(tls.to_string()),
+            (io::ErrorKind::TimedOut, None) => CloseReason::Stalled,
+            // rustls reports a missing close_notify so: the process died, or the stream was cut.
+            (io::ErrorKind::UnexpectedEof, None) => CloseReason::Ended,
+            _ => CloseReason::Failed(error.to_string()),
+        }
+    }
+
+    /// What the other side is told, where telling it makes sense.
+    pub(super) fn notice(&self) -> Option<CloseNotice> {
+        let (code, message) = match self {
+            CloseReason::Announced(_)
+            | CloseReason::Ended
+            | CloseReason::Failed(_)
+            | CloseReason::Alert(_)
+            | CloseReason::Local => return None,
+            CloseReason::Violation(what) => (CloseCode::Violation, what.clone()),
+            CloseReason::Stalled => (CloseCode::Slow, "a frame did not end in time".to_owned()),
+            CloseReason::Expired => (CloseCode::Expired, "your certificate has expired".to_owned()),
+        };
+        Some(CloseNotice { code, message })
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Local => f.write_str("the connection was closed on this side"),
+            CloseReason::Announced(notice) => {
+                write!(f, "the other side closed: {}", printable(&notice.message))
+            }
+            CloseReason::Ended => f.write_str("the other side closed the connection"),
+            CloseReason::Failed(what) => write!(f, "the connection failed: {what}"),
+            CloseReason::Alert(what) => write!(f, "the other side ended it: {what}"),
+            CloseReason::Violation(what) => write!(f, "the other side broke the protocol: {what}"),
+            CloseReason::Stalled => f.write_str("the other side stalled"),
+            CloseReason::Expired => f.write_str("the other side's certificate expired"),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The first exchange on every connection.
+//!
+//! In TLS 1.3 a client's connect succeeds before the server has judged its certificate, and neither
+//! side knows yet whether it reached the cluster and the node it meant. So the dialer speaks first
+//! and says who it is and whom it believes it talks to; only the acknowledgement makes the
+//! connection count as up. Later fields get defaults: an older reader skips what it does not know.
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+use crate::raft::{Boot, ClusterId, Index, NodeId, Term};
+
+/// The protocol versions this code speaks, oldest and newest.
+pub const VERSIONS: Versions = Versions { min: 1, max: 1 };
+
+/// Bytes a hello or its acknowledgement may have.
+pub const HELLO_BYTES_MAX: usize = 4 << 10;
+
+/// A range of protocol versions, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The oldest spoken.
+    pub min: u16,
+    /// The newest spoken.
+    pub max: u16,
+}
+
+/// What a connection is for; the server may treat them apart, and a peer dials one of each so that
+/// heartbeats and votes never wait behind appends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Small and urgent: heartbeats, votes, founding.
+    Control,
+    /// Appends and whatever else is large.
+    Bulk,
+    /// Calls of clients, admins and probes.
+    #[default]
+    #[serde(other)]
+    Client,
+}
+
+/// What the dialer says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The protocol versions it speaks.
+    pub versions: Versions,
+    /// Its own name; must be the one in its certificate.
+    pub name: String,
+    /// Its cluster, if it has one.
+    #[serde(default)]
+    pub cluster_id: Option<ClusterId>,
+    /// Its node id, if it is a node.
+    #[serde(default)]
+    pub node_id: Option<NodeId>,
+    /// Its boot counter (design section 5: a directory that went back in time).
+    #[serde(default)]
+    pub boot: Boot,
+    /// Its term.
+    #[serde(default)]
+    pub term: Term,
+    /// The highest index it ever acknowledged.
+    #[serde(default)]
+    pub acknowledged: Index,
+    /// The node it believes it talks to; needed for `Raft.*`.
+    #[serde(default)]
+    pub receiver: Option<NodeId>,
+    /// What the connection is for.
+    #[serde(default)]
+    pub purpose: Purpose,
+}
+
+/// What the server says if it takes the connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloAck {
+    /// The protocol version both will speak. Filled in by the server's transport.
+    pub version: u16,
+    /// The server's own name.
+    pub name: String,
+    /// Its cluster, if it has one.
+    #[serde(default)]
+    pub cluster_id: Option<ClusterId>,
+    /// Its node id.
+    #[serde(default)]
+    pub node_id: Option<NodeId>,
+    /// Its boot counter.
+    #[serde(default)]
+    pub boot: Boot,
+    /// Calls it reads ahead on this connection before it waits for replies. Filled in by the server's
+    /// transport.
+    #[serde(default)]
+    pub max_inflight: u32,
+}
+
+impl Versions {
+    /// The newest version both ranges hold.
+    #[must_use]
+    pub fn common(self, other: Versions) -> Option<u16> {
+        let newest = self.max.min(other.max);
+        (newest >= self.min && newest >= other.min).then_some(newest)
+    }
+}
+
+impl Hello {
+    /// The hello of a client, an admin or a probe.
+    #[must_use]
+    pub fn client(identity: &Identity) -> Hello {
+        Hello {
+            versions: VERSIONS,
+            name: identity.name.clone(),
+            cluster_id: None,
+            node_id: None,
+            boot: Boot::default(),
+            term: Term::default(),
+            acknowledged: Index::ZERO,
+            receiver: None,
+            purpose: Purpose::Client,
+        }
+    }
+}
+
+impl HelloAck {
+    /// The acknowledgement of a node that has not said more than its name.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> HelloAck {
+        HelloAck {
+            version: VERSIONS.max,
+            name: name.into(),
+            cluster_id: None,
+            node_id: None,
+            boot: Boot::default(),
+            max_inflight: 0,
+        }
+    }
+
+    /// Whether `hello` named this very cluster and node: the binding that `Raft.*` needs.
+    #[must_use]
+    pub fn is_receiver_of(&self, hello: &Hello) -> bool {
+        self.cluster_id.is_some()
+            && self.node_id.is_some()
+            && hello.cluster_id == self.cluster_id
+            && hello.receiver == self.node_id
+    }
+}

@@ -1,0 +1,259 @@
+//! The table of methods: every call there is, who may make it, and how large it may be.
+//!
+//! Authority is decided here and nowhere else; a test walks every method with every role, and
+//! `docs/protocol.md` is compared with this table (correctness section 9).
+
+use std::fmt;
+
+use super::identity::Role;
+use crate::kv::limits::{PAGE_BYTES_MAX, REQUEST_BYTES_MAX};
+
+/// A remote procedure, named `Service.Method` on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Method {
+    /// Asks for a vote or a pre-vote.
+    RaftVote,
+    /// Brings entries.
+    RaftAppend,
+    /// Proves that a leader lives.
+    RaftHeartbeat,
+    /// Asks a node who it is and whether it has a cluster.
+    BootAsk,
+    /// Brings one message of the founding.
+    BootDeliver,
+    /// Registers a session for writes.
+    KvOpenSession,
+    /// Puts, deletes, or compares and swaps.
+    KvWrite,
+    /// Reads one key.
+    KvGet,
+    /// Reads one page of keys.
+    KvRange,
+    /// Lists the members.
+    ClusterMembers,
+    /// Tells a node's state in numbers.
+    NodeStatus,
+    /// Answers the probes of Kubernetes.
+    NodeProbe,
+    /// Shows a node's log and store.
+    NodeReplication,
+    /// Stops a node.
+    NodeStop,
+}
+
+/// What a connection's hello must have said before a method may be called on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Nothing beyond what every hello says: the caller's own name.
+    OwnName,
+    /// The receiver's cluster id and node id as well, so that a message for a seat's former holder,
+    /// or for another cluster at the same address, never reaches the core (K1, M7).
+    Receiver,
+}
+
+/// One row of the table.
+struct Row {
+    method: Method,
+    name: &'static str,
+    roles: &'static [Role],
+    binding: Binding,
+    args_max: usize,
+    changes: bool,
+    about: &'static str,
+}
+
+const fn row(
+    method: Method,
+    name: &'static str,
+    roles: &'static [Role],
+    args_max: usize,
+    about: &'static str,
+) -> Row {
+    Row { method, name, roles, binding: Binding::OwnName, args_max, changes: false, about }
+}
+
+impl Row {
+    const fn to_this_node(mut self) -> Row {
+        self.binding = Binding::Receiver;
+        self
+    }
+
+    const fn changes_something(mut self) -> Row {
+        self.changes = true;
+        self
+    }
+}
+
+const NODES: &[Role] = &[Role::Node];
+const USERS: &[Role] = &[Role::Client, Role::Admin];
+const ALL: &[Role] = &[Role::Node, Role::Client, Role::Admin];
+const PROBERS: &[Role] = &[Role::Node, Role::Admin];
+const ADMINS: &[Role] = &[Role::Admin];
+
+/// Arguments that are a few numbers and names.
+const SMALL: usize = 4 << 10;
+/// A founding message lists every seat with its name and address.
+const FOUNDING: usize = 64 << 10;
+/// An append carries entries worth a page, or one entry of any size, and what frames them.
+const APPEND: usize = 2 * REQUEST_BYTES_MAX;
+/// Two keys of a range.
+const KEYS: usize = 16 << 10;
+
+/// The table, in the order of [`Method`].
+const TABLE: [Row; 14] = [
+    row(Method::RaftVote, "Raft.Vote", NODES, SMALL, "asks for a vote or a pre-vote")
+        .to_this_node()
+        .changes_something(),
+    row(Method::RaftAppend, "Raft.Append", NODES, APPEND, "brings entries of the log")
+        .to_this_node()
+        .changes_something(),
+    row(Method::RaftHeartbeat, "Raft.Heartbeat", NODES, SMALL, "proves that a leader lives")
+        .to_this_node()
+        .changes_something(),
+    row(Method::BootAsk, "Boot.Ask", NODES, FOUNDING, "asks who a node is"),
+    row(Method::BootDeliver, "Boot.Deliver", NODES, FOUNDING, "brings one message of the founding")
+        .changes_something(),
+    row(Method::KvOpenSession, "Kv.OpenSession", USERS, SMALL, "registers a session for writes")
+        .changes_something(),
+    row(Method::KvWrite, "Kv.Write", USERS, REQUEST_BYTES_MAX, "puts, deletes, compares and swaps")
+        .changes_something(),
+    row(Method::KvGet, "Kv.Get", USERS, KEYS, "reads one key"),
+    row(Method::KvRange, "Kv.Range", USERS, KEYS, "reads one page of keys"),
+    row(Method::ClusterMembers, "Cluster.Members", USERS, SMALL, "lists the members"),
+    row(Method::NodeStatus, "Node.Status", ALL, SMALL, "tells a node's state in numbers"),
+    row(Method::NodeProbe, "Node.Probe", PROBERS, SMALL, "answers Kubernetes' probes"),
+    row(Method::NodeReplication, "Node.Replication", ADMINS, KEYS, "shows a node's log and store"),
+    row(Method::NodeStop, "Node.Stop", ADMINS, SMALL, "stops a node").changes_something(),
+];
+
+/// Bytes of the longest method name a frame may carry.
+pub const METHOD_NAME_MAX: usize = 64;
+
+/// Bytes a reply may have: two pages, each with one entry over its end, and their framing.
+pub const REPLY_BYTES_MAX: usize = 2 * (PAGE_BYTES_MAX + REQUEST_BYTES_MAX) + (1 << 20);
+
+impl Method {
+    /// Every method, in the table's order.
+    pub const ALL: [Method; TABLE.len()] = {
+        let mut all = [Method::RaftVote; TABLE.len()];
+        let mut i = 0;
+        while i < TABLE.len() {
+            assert!(TABLE[i].method as usize == i, "the table is in the enum's order");
+            all[i] = TABLE[i].method;
+            i += 1;
+        }
+        all
+    };
+
+    fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
+    /// The name on the wire, such as `Kv.Get`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The method of that name, if this version knows it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Method> {
+        Method::ALL.into_iter().find(|method| method.name() == name)
+    }
+
+    /// The method of that name, as the frame brings it.
+    pub(super) fn from_bytes(name: &[u8]) -> Option<Method> {
+        TABLE.iter().find(|row| row.name.as_bytes() == name).map(|row| row.method)
+    }
+
+    /// Whether a certificate of this role may call it.
+    #[must_use]
+    pub fn allows(self, role: Role) -> bool {
+        self.row().roles.contains(&role)
+    }
+
+    /// Who may call it.
+    #[must_use]
+    pub fn roles(self) -> &'static [Role] {
+        self.row().roles
+    }
+
+    /// What the connection's hello must have said.
+    #[must_use]
+    pub fn binding(self) -> Binding {
+        self.row().binding
+    }
+
+    /// Bytes its encoded arguments may have.
+    #[must_use]
+    pub fn args_max(self) -> usize {
+        self.row().args_max
+    }
+
+    /// Whether carrying it out may change something, so that a lost reply leaves its outcome unknown.
+    #[must_use]
+    pub fn changes_something(self) -> bool {
+        self.row().changes
+    }
+
+    /// What it does, in a few words, for the protocol's document.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        self.row().about
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole of design section 6, written out once more and by hand: a row added or widened
+    /// without this list being changed on purpose fails here.
+    #[test]
+    fn every_method_with_every_role() {
+        let allowed: &[(&str, &str)] = &[
+            ("Raft.Vote", "node"),
+            ("Raft.Append", "node"),
+            ("Raft.Heartbeat", "node"),
+            ("Boot.Ask", "node"),
+            ("Boot.Deliver", "node"),
+            ("Kv.OpenSession", "client admin"),
+            ("Kv.Write", "client admin"),
+            ("Kv.Get", "client admin"),
+            ("Kv.Range", "client admin"),
+            ("Cluster.Members", "client admin"),
+            ("Node.Status", "node client admin"),
+            ("Node.Probe", "node admin"),
+            ("Node.Replication", "admin"),
+            ("Node.Stop", "admin"),
+        ];
+        assert_eq!(Method::ALL.len(), allowed.len());
+        for (method, (name, roles)) in Method::ALL.into_iter().zip(allowed) {
+            assert_eq!(method.name(), *name);
+            for role in [Role::Node, Role::Client, Role::Admin] {
+                let expected = roles.split(' ').any(|word| word == role.word());
+                assert_eq!(method.allows(role), expected, "{name} by {role}");
+            }
+            let to_node = name.starts_with("Raft.");
+            assert_eq!(method.binding() == Binding::Receiver, to_node, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_found_and_only_they() {
+        for method in Method::ALL {
+            assert_eq!(Method::from_name(method.name()), Some(method));
+            assert_eq!(Method::from_bytes(method.name().as_bytes()), Some(method));
+            assert!(method.name().len() <= METHOD_NAME_MAX);
+        }
+        for other in ["", "kv.get", "Kv.Get ", "Kv", "Raft.", "Kv.Get\0"] {
+            assert_eq!(Method::from_name(other), None, "{other:?}");
+        }
+    }
+}

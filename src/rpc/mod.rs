@@ -1,0 +1,53 @@
+//! LAYER 2: remote procedure calls over mutual TLS. No actix, no decisions of the protocol.
+//!
+//! A call is named `Service.Method`, has a sequence number, and many are in flight on a connection;
+//! replies come in any order. From the bottom up:
+//!
+//! * `frame` what the bytes mean, as a pure parser; `wire` the bodies, MessagePack;
+//! * `identity` whom a certificate speaks for; `tls` certificates, trust, and what is wrong with them
+//!   in a sentence; `methods` who may call what;
+//! * `hello` the first exchange, without which a connection does not count as up;
+//! * `stream` and `outbox` reading and writing in batches;
+//! * `server`, `admission`, `connection`, `call` the accepting side;
+//! * `dialer`, `client` the dialing side; `backoff` when to dial again;
+//! * `limits` every limit and deadline; `refusals` the log of what was refused; `close` why a
+//!   connection ended; `stop` how a server is asked to.
+//!
+//! Bytes, deadlines and certificates are judged here; what a call means is not.
+
+mod admission;
+pub mod backoff;
+mod call;
+mod client;
+mod close;
+mod connection;
+mod dialer;
+pub mod frame;
+pub mod hello;
+pub mod identity;
+pub mod limits;
+pub mod methods;
+mod outbox;
+mod refusals;
+mod server;
+mod stop;
+mod stream;
+mod tls;
+mod wire;
+
+pub use backoff::Backoff;
+pub use call::{Call, ConnectionId, Peer, Responder};
+pub use client::{CallError, Connection, NotSent};
+pub use close::{CloseCode, CloseNotice, CloseReason};
+pub use dialer::{DialError, Dialer, Expect};
+pub use hello::{Hello, HelloAck, Purpose};
+pub use identity::{Identity, IdentityError, Role};
+pub use limits::Limits;
+pub use methods::Method;
+pub use refusals::Reason;
+pub use server::{Service, serve};
+pub use stop::{Stop, Stopper, stop};
+pub use tls::{Tls, TlsError, TlsFiles};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Certificates and keys on disk, and everything that can be wrong with our own.
+//!
+//! The only user of `rustls-pemfile`. Layout: `ca.crt`, and `NAME.crt` with `NAME.key` where the
+//! seat's own exist, else `tls.crt` with `tls.key`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::fault::utc;
+use crate::rpc::identity::{Identity, IdentityError, Role};
+
+/// What is wrong with our own certificates: which file, and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is not there.
+    #[error(
+        "{path} is missing; make certificates with scripts/gen-certs.sh, or name their directory \
+         with --certs"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("{path} cannot be read: {source}; its owner or group must be the one that runs this")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file holds something else than it should.
+    #[error("{path} {fault}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what belongs there.
+        fault: String,
+    },
+    /// Everybody on the machine can read the key.
+    #[error(
+        "{path} is open to everybody (mode {mode:04o}); take it away from others with \
+         chmod o-rwx {path}"
+    )]
+    OpenKey {
+        /// The key's file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Certificate and key are not a pair.
+    #[error(
+        "{certificate} and {key} do not belong together: the key is not that of the certificate; \
+         issue both anew, or restore the pair"
+    )]
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// Our own certificate's time is over.
+    #[error("the certificate in {path} expired on {when}; issue a new one, or set the clock right")]
+    Expired {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Its end.
+        when: String,
+    },
+    /// Our own certificate's time has not come.
+    #[error("the certificate in {path} is valid only from {when} on; set the clock right")]
+    NotYetValid {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Its beginning.
+        when: String,
+    },
+    /// Our own certificate has no usable URI name.
+    #[error("{path}: {source}; issue one with cltraft certs issue")]
+    Identity {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong with its names.
+        source: IdentityError,
+    },
+    /// Our own certificate is for somebody else.
+    #[error("the certificate in {path} is for {found}, not for node {seat}; mount that seat's")]
+    WrongSeat {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Whom it is for.
+        found: Identity,
+        /// The seat that was asked for.
+        seat: String,
+    },
+    /// New files are for another identity than the one this process runs under.
+    #[error("the certificate in {path} is for {found}, but this process runs as {own}")]
+    IdentityChanged {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Whom it is for.
+        found: Identity,
+        /// Who runs.
+        own: Identity,
+    },
+    /// The TLS library does not take them.
+    #[error("the certificate in {path} cannot be used: {fault}")]
+    Unusable {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What the library says.
+        fault: String,
+    },
+}
+
+/// What was read from a directory of certificates.
+#[derive(Debug)]
+pub struct TlsFiles {
+    pub(super) ca: Vec<CertificateDer<'static>>,
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+    pub(super) identity: Identity,
+    /// Seconds since 1970 after which the certificate counts as expired.
+    pub(super) not_after: i64,
+    not_before: i64,
+    usages: Option<(bool, bool)>,
+    pub(super) ca_path: PathBuf,
+    pub(super) certificate_path: PathBuf,
+    pub(super) key_path: PathBuf,
+}
+
+impl TlsFiles {
+    /// Reads a directory; `seat` is a node's name, none for clients and admins.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and the way out.
+    pub fn read(directory: &Path, seat: Option<&str>) -> Result<TlsFiles, TlsError> {
+        let ca_path = directory.join("ca.crt");
+        let ca = certificates(&ca_path)?;
+        let (certificate_path, key_path) = pair(directory, seat);
+        let chain = certificates(&certificate_path)?;
+        let key = private_key(&key_path)?;
+        let content = |fault: String| TlsError::Content { path: certificate_path.clone(), fault };
+        let (_, leaf) = X509Certificate::from_der(&chain[0]).map_err(|e| {
+            content(format!("holds something that is not an X.509 certificate ({e})"))
+        })?;
+        let identity = Identity::of_parsed(&leaf)
+            .map_err(|source| TlsError::Identity { path: certificate_path.clone(), source })?;
+        let usages = leaf
+            .extended_key_usage()
+            .map_err(|e| content(format!("has a malformed extended key usage ({e})")))?
+            .map(|usage| {
+                let any = usage.value.any;
+                (any || usage.value.server_auth, any || usage.value.client_auth)
+            });
+        let not_after = leaf.validity().not_after.timestamp();
+        let not_before = leaf.validity().not_before.timestamp();
+        let files = TlsFiles {
+            ca,
+            identity,
+            not_after,
+            not_before,
+            usages,
+            key,
+            ca_path,
+            key_path,
+            chain,
+            certificate_path,
+        };
+        if let Some(seat) = seat {
+            files.check_seat(seat)?;
+        }
+        Ok(files)
+    }
+
+    fn check_seat(&self, seat: &str) -> Result<(), TlsError> {
+        if self.identity.role != Role::Node || self.identity.name != seat {
+            return Err(TlsError::WrongSeat {
+                path: self.certificate_path.clone(),
+                found: self.identity.clone(),
+                seat: seat.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// What peers would refuse about our own certificate, at `now` (seconds since 1970).
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and the way out.
+    pub fn check(&self, now: i64) -> Result<(), TlsError> {
+        let path = self.certificate_path.clone();
+        if now > self.not_after {
+            return Err(TlsError::Expired { path, when: moment(self.not_after) });
+        }
+        if now < self.not_before {
+            return Err(TlsError::NotYetValid { path, when: moment(self.not_before) });
+        }
+        // Without the extension a certificate may be used for anything (RFC 5280 4.2.1.12).
+        let (server, client) = self.usages.unwrap_or((true, true));
+        let lacks = match self.identity.role {
+            Role::Node if !server => Some("serverAuth"),
+            _ if !client => Some("clientAuth"),
+            _ => None,
+        };
+        match lacks {
+            None => Ok(()),
+            Some(usage) => Err(TlsError::Content {
+                path,
+                fault: format!("lacks the extended key usage {usage}; issue it anew with it"),
+            }),
+        }
+    }
+}
+
+fn moment(seconds: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(seconds)
+        .map_or_else(|_| "an impossible date".to_owned(), utc)
+}
+
+/// The files of the certificate and the key: the seat's own if either exists, else the common ones.
+fn pair(directory: &Path, seat: Option<&str>) -> (PathBuf, PathBuf) {
+    if let Some(seat) = seat {
+        let own = (directory.join(format!("{seat}.crt")), directory.join(format!("{seat}.key")));
+        if own.0.exists() || own.1.exists() {
+            return own;
+        }
+    }
+    (directory.join("tls.crt"), directory.join("tls.key"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => TlsError::Missing { path: path.to_owned() },
+        _ => TlsError::Unreadable { path: path.to_owned(), source },
+    })
+}
+
+/// Every certificate of a file; at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = read(path)?;
+    let content = |fault: String| TlsError::Content { path: path.to_owned(), fault };
+    let found = rustls_pemfile::certs(&mut text.as_slice())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| content(format!("is not PEM: {e}")))?;
+    if found.is_empty() {
+        let what = if text.is_empty() { "is empty" } else { "holds no certificate" };
+        return Err(content(format!(
+            "{what}; one or more in PEM (BEGIN CERTIFICATE) belong there"
+        )));
+    }
+    Ok(found)
+}
+
+/// The key of a file that is not open to everybody. Group access is accepted: Kubernetes' `fsGroup`
+/// makes mounted keys group-readable.
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    const OTHERS: u32 = 0o007;
+    let text = read(path)?;
+    let mode = fs::metadata(path)
+        .map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?
+        .permissions()
+        .mode();
+    if mode & OTHERS != 0 {
+        return Err(TlsError::OpenKey { path: path.to_owned(), mode: mode & 0o7777 });
+    }
+    let content = |fault: String| TlsError::Content { path: path.to_owned(), fault };
+    match rustls_pemfile::private_key(&mut text.as_slice()) {
+        Ok(Some(key)) => Ok(key),
+        Ok(None) => Err(content(
+            "holds no private key; one in PEM (BEGIN PRIVATE KEY), without a passphrase, belongs there"
+                .to_owned(),
+        )),
+        Err(e) => Err(content(format!("is not PEM: {e}"))),
+    }
+}

@@ -1,0 +1,186 @@
+//! The checks of the other side's certificate: chain, dates and usage by webpki, then the URI name.
+//!
+//! A verifier is made for one connection, so that it can say what that connection expects and leave
+//! its sentence in that connection's [`Witness`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+use super::fault::{Fault, Witness};
+use crate::rpc::dialer::Expect;
+use crate::rpc::identity::{Identity, Role};
+
+/// What a server checks of who connects.
+pub(super) struct PeerCheck {
+    pub(super) chain: Arc<dyn ClientCertVerifier>,
+    pub(super) cluster: String,
+    pub(super) witness: Witness,
+}
+
+/// What a dialer checks of whom it reached.
+pub(super) struct ServerCheck {
+    pub(super) chain: Arc<dyn ServerCertVerifier>,
+    pub(super) cluster: String,
+    pub(super) expect: Expect,
+    pub(super) witness: Witness,
+}
+
+impl fmt::Debug for PeerCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerCheck").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ServerCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCheck").field("expect", &self.expect).finish_non_exhaustive()
+    }
+}
+
+/// The URI name of a certificate, if it is of this cluster.
+fn identity_in(cluster: &str, end_entity: &CertificateDer<'_>) -> Result<Identity, Fault> {
+    let found = Identity::of_certificate(end_entity).map_err(Fault::Identity)?;
+    if found.cluster == cluster {
+        Ok(found)
+    } else {
+        Err(Fault::WrongCluster { own: cluster.to_owned(), found })
+    }
+}
+
+/// Notes whom the certificate claims to speak for, for the log's sentence alone: nothing is decided
+/// by a name before the chain has been verified.
+fn note_claim(witness: &Witness, end_entity: &CertificateDer<'_>) {
+    if let Ok(claimed) = Identity::of_certificate(end_entity) {
+        witness.saw_claim(&claimed);
+    }
+}
+
+impl ClientCertVerifier for PeerCheck {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = match self.chain.verify_client_cert(end_entity, intermediates, now) {
+            Ok(verified) => verified,
+            Err(Error::InvalidCertificate(error)) => {
+                note_claim(&self.witness, end_entity);
+                return Err(self.witness.saw_fault(Fault::of_chain(&error, "clientAuth")));
+            }
+            Err(error) => return Err(error),
+        };
+        match identity_in(&self.cluster, end_entity) {
+            Ok(_) => Ok(verified),
+            Err(fault) => Err(self.witness.saw_fault(fault)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+impl ServerCheck {
+    fn judge(&self, end_entity: &CertificateDer<'_>) -> Result<(), Fault> {
+        let found = identity_in(&self.cluster, end_entity)?;
+        if found.role != Role::Node {
+            return Err(Fault::NotANode { found });
+        }
+        match &self.expect {
+            Expect::Node(name) if *name != found.name => {
+                Err(Fault::WrongNode { expected: name.clone(), found })
+            }
+            Expect::Node(_) | Expect::AnyNode => Ok(()),
+        }
+    }
+}
+
+impl ServerCertVerifier for ServerCheck {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = self.chain.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match chain {
+            Ok(_) => {}
+            // webpki compares the host's name after everything else, so this error means that chain,
+            // dates and usage are good (pinned by the tests of faulty certificates, which all dial by
+            // a name that the certificate does not hold).
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => {
+                if self.expect == Expect::AnyNode {
+                    let host = server_name.to_str().into_owned();
+                    return Err(self.witness.saw_fault(Fault::WrongHost { host }));
+                }
+            }
+            Err(Error::InvalidCertificate(error)) => {
+                note_claim(&self.witness, end_entity);
+                return Err(self.witness.saw_fault(Fault::of_chain(&error, "serverAuth")));
+            }
+            Err(error) => return Err(error),
+        }
+        self.judge(end_entity).map_err(|fault| self.witness.saw_fault(fault))?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
