@@ -1,0 +1,43 @@
+//! What the retries need of the network, and no more: a call to an address, and how it failed.
+//!
+//! The real one is [`Pool`](super::pool::Pool); the tests of the retries script one.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::codec::api::Refusal;
+use crate::rpc::Method;
+
+/// Carries calls to nodes.
+pub(crate) trait Network: Send + Sync + 'static {
+    /// Calls `method` at `address`, connecting first if need be, all within `timeout`.
+    fn call(
+        &self,
+        address: &str,
+        method: Method,
+        args: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Bytes, Trouble>> + Send;
+
+    /// The seat that answered at `address` when it was last connected to.
+    fn seat_at(&self, address: &str) -> Option<String>;
+}
+
+/// Why a call has no reply, sorted by what that proves (C3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The request never left, so nothing happened.
+    NotReached {
+        /// One sentence.
+        why: String,
+        /// True if certificates or authority are the reason: another attempt at this address will
+        /// end the same way.
+        untrusted: bool,
+    },
+    /// The node refused; its code says what that proves.
+    Refused(Refusal),
+    /// The request left, and nobody knows what became of it.
+    Unresolved(String),
+}

@@ -1,0 +1,389 @@
+//! The retries against scripted nodes around a real state machine: what was executed is asked of the
+//! store, not of the client.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard};
+
+use super::network::Trouble;
+use super::*;
+use crate::codec::api::{Code, LeaderHint, Refusal};
+use crate::kv::Store;
+use crate::kv::command::Applied;
+use crate::raft::LogId;
+
+/// What happens to the next call at an address.
+#[derive(Clone, Debug)]
+enum Fault {
+    /// The node executes it, and the answer is lost.
+    LoseReply,
+    /// It is lost on the way there.
+    LoseRequest,
+    /// Nobody listens.
+    Dead,
+    /// The certificate is not accepted.
+    Untrusted,
+    /// The node refuses.
+    Refuse(Code),
+    /// The node says that another one leads.
+    Elsewhere(&'static str),
+    /// The node does not answer.
+    Hang,
+}
+
+#[derive(Default)]
+struct World {
+    store: Store,
+    leader: Option<&'static str>,
+    /// Once each, in order.
+    faults: HashMap<&'static str, VecDeque<Fault>>,
+    /// For ever.
+    always: HashMap<&'static str, Fault>,
+    /// Every call, in order.
+    calls: Vec<(String, Method, Bytes)>,
+}
+
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<World>>);
+
+impl Fake {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    fn script(&self, address: &'static str, faults: impl IntoIterator<Item = Fault>) {
+        self.world().faults.entry(address).or_default().extend(faults);
+    }
+
+    fn always(&self, address: &'static str, fault: Fault) {
+        self.world().always.insert(address, fault);
+    }
+
+    fn called(&self, method: Method) -> Vec<String> {
+        let world = self.world();
+        world.calls.iter().filter(|call| call.1 == method).map(|call| call.0.clone()).collect()
+    }
+
+    /// The store's revision: how many writes changed it.
+    fn revision(&self) -> u64 {
+        self.world().store.view().revision()
+    }
+}
+
+impl World {
+    fn apply(&mut self, args: &Bytes) -> Applied {
+        let at = LogId { term: crate::raft::Term(7), index: self.store.applied().next() };
+        self.store.apply(at, codec::decode_command(args).ok().as_ref())
+    }
+
+    fn execute(&mut self, address: &str, method: Method, args: &Bytes) -> Result<Bytes, Trouble> {
+        if self.leader != Some(address) {
+            return Err(refusal(Code::NotLeader, self.leader));
+        }
+        assert!(matches!(method, Method::KvWrite | Method::KvOpenSession), "{method}");
+        let from = Answerer { name: "raft-1".into(), is_leader: true, ..Answerer::default() };
+        Ok(codec::encode(&WriteReply { applied: self.apply(args), from }))
+    }
+}
+
+fn refusal(code: Code, leader: Option<&str>) -> Trouble {
+    let leader = leader.map(|at| LeaderHint { name: format!("seat-{at}"), address: at.into() });
+    Trouble::Refused(Refusal { code, message: format!("{code:?}"), leader })
+}
+
+impl Network for Fake {
+    fn call(
+        &self,
+        address: &str,
+        method: Method,
+        args: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Bytes, Trouble>> + Send {
+        let mut world = self.world();
+        world.calls.push((address.to_owned(), method, args.clone()));
+        let once = match world.faults.iter_mut().find(|(at, _)| **at == address) {
+            // Sessions are opened undisturbed, unless the address is out of order altogether.
+            Some((_, faults)) if method != Method::KvOpenSession => faults.pop_front(),
+            _ => None,
+        };
+        let always = world.always.iter().find(|(at, _)| **at == address);
+        let fault = once.or_else(|| always.map(|(_, fault)| fault.clone()));
+        let lost = || Err(Trouble::Unresolved("connection lost".into()));
+        let not_reached = |untrusted| Err(Trouble::NotReached { why: "nobody".into(), untrusted });
+        let hang = matches!(fault, Some(Fault::Hang));
+        let result = match fault {
+            None => world.execute(address, method, &args),
+            Some(Fault::LoseReply) => {
+                world.apply(&args);
+                lost()
+            }
+            Some(Fault::LoseRequest | Fault::Hang) => lost(),
+            Some(Fault::Dead) => not_reached(false),
+            Some(Fault::Untrusted) => not_reached(true),
+            Some(Fault::Refuse(code)) => Err(refusal(code, None)),
+            Some(Fault::Elsewhere(there)) => Err(refusal(Code::NotLeader, Some(there))),
+        };
+        async move {
+            if hang {
+                tokio::time::sleep(timeout).await;
+            }
+            result
+        }
+    }
+
+    fn seat_at(&self, address: &str) -> Option<String> {
+        (address == "c").then(|| "seat-far:9".to_owned())
+    }
+}
+
+fn cluster(leader: Option<&'static str>) -> (Fake, Inner<Fake>) {
+    with(leader, Duration::from_secs(20), true)
+}
+
+fn with(leader: Option<&'static str>, timeout: Duration, redirect: bool) -> (Fake, Inner<Fake>) {
+    let fake = Fake::default();
+    fake.world().leader = leader;
+    let route = Route::new(vec!["a".into(), "b".into(), "c".into()], redirect);
+    let reach = Reach::new(fake.clone(), route, attempt(timeout));
+    (fake, Inner::new(reach, timeout))
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}
+
+fn put(key: &'static str) -> Operation {
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    Operation::Put { key: bytes(key), value: bytes("v") }
+}
+
+fn kind(result: &Result<Written, Error>) -> (ErrorKind, &'static str) {
+    let error = result.as_ref().expect_err("not applied");
+    (error.kind, error.word)
+}
+
+const SHORT: Duration = Duration::from_millis(60);
+
+#[test]
+fn a_hint_leads_to_the_leader_and_is_remembered() {
+    let (fake, client) = cluster(Some("b"));
+    run(async {
+        assert!(client.write(put("x")).await.unwrap().succeeded);
+        client.write(put("y")).await.unwrap();
+    });
+    assert_eq!(fake.called(Method::KvOpenSession), ["a", "b"]);
+    assert_eq!(fake.called(Method::KvWrite), ["b", "b"]);
+}
+
+#[test]
+fn a_hint_outside_the_endpoints_is_followed() {
+    let (fake, client) = cluster(Some("far:1"));
+    run(client.write(put("x"))).unwrap();
+    assert_eq!(fake.called(Method::KvOpenSession), ["a", "far:1"]);
+}
+
+#[test]
+fn a_hinted_name_that_an_endpoint_answers_to_is_reached_there() {
+    let (fake, client) = cluster(Some("c"));
+    // The hint names an address that only exists inside the cluster; `c` answers as that seat.
+    fake.always("a", Fault::Elsewhere("far:9"));
+    run(client.write(put("x"))).unwrap();
+    assert_eq!(fake.called(Method::KvOpenSession), ["a", "c"]);
+}
+
+/// C4: hints can form a loop.
+#[test]
+fn a_loop_of_hints_ends_at_another_endpoint() {
+    let (fake, client) = cluster(Some("c"));
+    fake.always("a", Fault::Elsewhere("b"));
+    fake.always("b", Fault::Elsewhere("a"));
+    run(client.write(put("x"))).unwrap();
+    assert_eq!(fake.called(Method::KvOpenSession), ["a", "b", "a", "b", "c"]);
+}
+
+/// C2: the attempt whose answer was lost had been executed; the repetition is not, and gets the same
+/// answer.
+#[test]
+fn a_write_whose_answer_was_lost_is_applied_once() {
+    let (fake, client) = cluster(Some("b"));
+    fake.script("b", [Fault::LoseReply, Fault::LoseReply]);
+    let written = run(client.write(put("x"))).unwrap();
+    assert_eq!((written.revision, written.succeeded), (1, true));
+    assert_eq!(fake.revision(), 1);
+    let world = fake.world();
+    let sent: Vec<_> = world.calls.iter().filter(|call| call.1 == Method::KvWrite).collect();
+    assert!(sent.len() >= 3);
+    assert!(sent.iter().all(|call| call.2 == sent[0].2), "C2: every attempt is the same bytes");
+    // Session 1, first write 2, repetitions 3 and 4: the reply is the first one's.
+    assert_eq!(written.index, 2);
+}
+
+#[test]
+fn a_write_that_never_arrived_is_applied_by_its_repetition() {
+    let (fake, client) = cluster(Some("b"));
+    fake.script("b", [Fault::LoseRequest]);
+    run(client.write(put("x"))).unwrap();
+    assert_eq!(fake.revision(), 1);
+}
+
+#[test]
+fn a_new_leader_is_found_when_the_old_one_is_gone() {
+    let (fake, client) = cluster(Some("b"));
+    run(async {
+        client.write(put("x")).await.unwrap();
+        fake.world().leader = Some("c");
+        fake.always("b", Fault::Dead);
+        client.write(put("y")).await.unwrap();
+    });
+    assert_eq!(fake.revision(), 2);
+}
+
+/// C3: lost once, and no way to find out until the deadline.
+#[test]
+fn an_attempt_that_stays_unresolved_is_unknown() {
+    let (fake, client) = with(Some("b"), SHORT, true);
+    fake.script("b", [Fault::LoseReply]);
+    fake.always("b", Fault::Dead);
+    let result = run(async {
+        client.session.store(Some(Arc::new(Session::new(1))));
+        client.write(put("x")).await
+    });
+    assert_eq!(kind(&result), (ErrorKind::Unknown, "unknown"));
+}
+
+/// C3: whatever refuses the repetition proves nothing about the first attempt.
+#[test]
+fn a_refusal_after_an_unresolved_attempt_is_unknown() {
+    for code in [Code::Denied, Code::BadRequest, Code::SessionExpired] {
+        let (fake, client) = cluster(Some("b"));
+        fake.script("b", [Fault::LoseReply, Fault::Refuse(code)]);
+        let result = run(client.write(put("x")));
+        assert_eq!(kind(&result).0, ErrorKind::Unknown, "{code:?}");
+        assert_eq!(fake.revision(), 1);
+    }
+}
+
+/// C3: nothing was sent to a leader, so nothing happened, and that is said.
+#[test]
+fn without_a_leader_nothing_happened() {
+    let (fake, client) = with(None, SHORT, true);
+    assert_eq!(kind(&run(client.write(put("x")))), (ErrorKind::NoLeader, "no_leader"));
+    assert!(fake.called(Method::KvWrite).is_empty());
+
+    let (fake, client) = with(None, SHORT, true);
+    for address in ["a", "b", "c"] {
+        fake.always(address, Fault::Dead);
+    }
+    assert_eq!(kind(&run(client.write(put("x")))), (ErrorKind::NoLeader, "unreachable"));
+
+    let (fake, client) = with(None, SHORT, true);
+    for address in ["a", "b", "c"] {
+        fake.always(address, Fault::Hang);
+    }
+    assert_eq!(kind(&run(client.write(put("x")))), (ErrorKind::NoLeader, "no_quorum"));
+}
+
+#[test]
+fn nobody_who_trusts_us_is_told_at_once() {
+    let (fake, client) = cluster(Some("b"));
+    for address in ["a", "b", "c"] {
+        fake.always(address, Fault::Untrusted);
+    }
+    assert_eq!(kind(&run(client.write(put("x")))).0, ErrorKind::Untrusted);
+    assert_eq!(fake.called(Method::KvOpenSession), ["a", "b", "c"]);
+    // One that is merely dead may come back and trust us.
+    let (fake, client) = with(Some("b"), SHORT, true);
+    for address in ["a", "b"] {
+        fake.always(address, Fault::Untrusted);
+    }
+    fake.always("c", Fault::Dead);
+    assert_eq!(kind(&run(client.write(put("x")))).0, ErrorKind::Untrusted);
+    assert!(fake.called(Method::KvOpenSession).len() > 3);
+}
+
+#[test]
+fn a_refusal_that_nothing_changes_ends_the_call() {
+    for (code, expected) in [
+        (Code::Denied, ErrorKind::Untrusted),
+        (Code::BadRequest, ErrorKind::Refused),
+        (Code::TooLarge, ErrorKind::Refused),
+    ] {
+        let (fake, client) = cluster(Some("a"));
+        fake.script("a", [Fault::Refuse(code)]);
+        assert_eq!(kind(&run(client.write(put("x")))), (expected, code.word()));
+        assert_eq!(fake.revision(), 0);
+    }
+}
+
+#[test]
+fn a_refusal_that_passes_is_waited_out() {
+    for code in [Code::Busy, Code::NoSpace, Code::Unavailable, Code::DeadlineExceeded] {
+        let (fake, client) = cluster(Some("b"));
+        fake.script("b", [Fault::Refuse(code), Fault::Refuse(code)]);
+        run(client.write(put("x"))).unwrap();
+        assert_eq!(fake.revision(), 1);
+    }
+    let (fake, client) = with(Some("b"), SHORT, true);
+    fake.always("b", Fault::Refuse(Code::NoSpace));
+    client.session.store(Some(Arc::new(Session::new(1))));
+    let result = run(client.write(put("x")));
+    assert_eq!(kind(&result), (ErrorKind::Refused, "no_space"));
+}
+
+#[test]
+fn without_redirect_the_node_asked_says_who_leads() {
+    let (fake, client) = with(Some("b"), Duration::from_secs(20), false);
+    let error = run(client.write(put("x"))).unwrap_err();
+    assert_eq!((error.kind, error.word), (ErrorKind::NoLeader, "not_leader"));
+    assert_eq!(error.leader.map(|hint| hint.address).as_deref(), Some("b"));
+    assert_eq!(fake.world().calls.len(), 1);
+}
+
+/// C1: an expired session is an error, never a re-execution; the next write has a new session.
+#[test]
+fn an_expired_session_is_an_error_and_the_next_write_has_a_new_one() {
+    let (fake, client) = cluster(Some("a"));
+    run(async {
+        client.session.store(Some(Arc::new(Session::new(999))));
+        let result = client.write(put("x")).await;
+        assert_eq!(kind(&result), (ErrorKind::Refused, "session_expired"));
+        assert_eq!(fake.revision(), 0);
+        client.write(put("x")).await.unwrap();
+    });
+    assert_eq!(fake.revision(), 1);
+}
+
+#[test]
+fn limits_are_checked_before_anything_is_sent() {
+    let (fake, client) = cluster(Some("a"));
+    let value = Bytes::from(vec![0; crate::kv::limits::VALUE_BYTES_MAX + 1]);
+    let large = Operation::Put { key: Bytes::from_static(b"k"), value };
+    assert_eq!(kind(&run(client.write(large))), (ErrorKind::Refused, "too_large"));
+    assert!(fake.called(Method::KvWrite).is_empty());
+}
+
+/// C2: many writes at once share one session and each is applied once, whatever is lost.
+#[test]
+fn many_writes_at_once_are_each_applied_once() {
+    const WRITES: u64 = 200;
+    let (fake, client) = cluster(Some("b"));
+    let fault = |n| if n % 2 == 0 { Fault::LoseReply } else { Fault::LoseRequest };
+    fake.script("b", (0..60).map(fault));
+    let outcomes = run(async {
+        client.session(Instant::now() + Duration::from_secs(1)).await.unwrap();
+        futures_util::future::join_all((0..WRITES).map(|_| client.write(put("x")))).await
+    });
+    let mut revisions: Vec<u64> = outcomes.into_iter().map(|o| o.unwrap().revision).collect();
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=WRITES).collect::<Vec<_>>());
+    assert_eq!(fake.called(Method::KvOpenSession).len(), 2);
+    assert_eq!(fake.revision(), WRITES);
+}
+
+#[test]
+fn a_prefix_ends_where_the_next_one_begins() {
+    assert_eq!(prefix_end(b"ab").as_deref(), Some(&b"ac"[..]));
+    assert_eq!(prefix_end(b"a\xff\xff").as_deref(), Some(&b"b"[..]));
+    assert_eq!(prefix_end(b"\xff"), None);
+    assert_eq!(prefix_end(b""), None);
+}
