@@ -15,6 +15,7 @@ use crate::codec::api::{GetReply, KeyValue, RangeReply, WriteReply};
 use crate::kv::{self, View, limits};
 use crate::raft::{Entry, Index, Payload};
 
+use super::deliver::Deliver;
 use super::fatal;
 use super::log_source::LogSource;
 use super::messages::{Applied, Apply, Read, ReadArgs, ServeReads, Waiter};
@@ -120,7 +121,7 @@ impl Applier {
         }
         self.serve_reads();
         // One for each turn, and turns are bounded by what is committed; the node must hear it.
-        self.node.do_send(Applied { upto });
+        self.node.deliver(Applied { upto });
     }
 
     fn serve_reads(&mut self) {

@@ -22,6 +22,7 @@ use crate::raft::{self, NodeId};
 use crate::rpc::{Call, Dialer, Expect, Method, Peer, Purpose, Responder};
 use crate::storage::{Batch, DataDir, StorageError};
 
+use super::deliver::Deliver;
 use super::fatal;
 use super::replicator::hello;
 use super::standing::{Present, Standing};
@@ -191,7 +192,7 @@ impl Founder {
         self.founded = true;
         tracing::info!(cluster = %record.cluster_id, "member of a cluster");
         // Once a process; without it nothing would ever start.
-        self.supervisor.do_send(Founded { record });
+        self.supervisor.deliver(Founded { record });
     }
 
     /// Takes one letter to its seat; a letter that cannot be delivered is dropped, the core repeats it.
@@ -217,7 +218,7 @@ impl Founder {
             match delivered {
                 Ok(Delivered { letter: Some(letter) }) => {
                     // One for each letter of the core.
-                    own.do_send(Heard::Letter(letter));
+                    own.deliver(Heard::Letter(letter));
                 }
                 Ok(Delivered { letter: None }) => {}
                 Err(error) => tracing::debug!(seat = outgoing.name, error, "letter not delivered"),
@@ -232,7 +233,7 @@ impl Founder {
         actix_rt::spawn(async move {
             let asked = futures_util::future::join_all(asks).await;
             // One for each round of the core.
-            own.do_send(Heard::Round(round, asked));
+            own.deliver(Heard::Round(round, asked));
         });
     }
 

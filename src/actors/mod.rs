@@ -32,6 +32,7 @@
 
 pub mod admission;
 pub mod applier;
+pub mod deliver;
 pub mod disk_thread;
 pub mod election_timer;
 pub mod fatal;

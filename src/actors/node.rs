@@ -19,6 +19,7 @@ use crate::raft::{
 use crate::rpc::Responder;
 
 use super::applier::Applier;
+use super::deliver::Deliver;
 use super::disk_thread::DiskEvent;
 use super::election_timer::NewestTick;
 use super::fatal;
@@ -113,7 +114,7 @@ impl Node {
             self.issued = persist.token;
             self.log.append(persist.truncate_after, &persist.entries);
             // Bounded by `OUTSTANDING_BATCHES_MAX` and the peers' windows; must not be lost.
-            self.neighbours.storage.do_send(PersistBatch(persist));
+            self.neighbours.storage.deliver(PersistBatch(persist));
         }
         for envelope in effects.send_now {
             self.send(envelope);
@@ -121,7 +122,7 @@ impl Node {
         for range in effects.replicate {
             if let Some(replicator) = self.neighbours.replicators.get(&range.to) {
                 // Bounded by the core's window of unanswered appends; must not be lost.
-                replicator.do_send(Replicate(range));
+                replicator.deliver(Replicate(range));
             }
         }
         for (token, envelope) in effects.send_after_persist {
@@ -136,13 +137,13 @@ impl Node {
             let done = self.waiters.partition_point(|(index, _)| *index <= upto);
             let waiters = self.waiters.drain(..done).collect();
             // Bounded by what is admitted; committed entries must be applied.
-            self.neighbours.applier.do_send(Apply { upto, waiters });
+            self.neighbours.applier.deliver(Apply { upto, waiters });
         }
         for outcome in effects.reads {
             let Some(reads) = self.reads.remove(&outcome.token) else { continue };
             match outcome.result {
                 // Bounded by the reads admitted; their callers must be answered.
-                Ok(index) => self.neighbours.applier.do_send(ServeReads { index, reads }),
+                Ok(index) => self.neighbours.applier.deliver(ServeReads { index, reads }),
                 Err(refusal) => self.refuse(reads.into_iter().map(|read| read.waiter), refusal),
             }
         }
@@ -168,7 +169,7 @@ impl Node {
             if let Some(replicator) = self.neighbours.replicators.get(&envelope.to) {
                 // One vote or heartbeat for each peer and round, each answered or given up; must not
                 // be lost silently.
-                replicator.do_send(SendRequest(envelope));
+                replicator.deliver(SendRequest(envelope));
             }
         } else if let Some(reply) = self.replies.remove(&(envelope.to, envelope.request)) {
             reply.send_raw(&wire::encode_envelope(&envelope));

@@ -22,6 +22,7 @@ use crate::rpc::{
     Backoff, CloseCode, CloseReason, Connection, DialError, Dialer, Expect, Hello, Method, Purpose,
 };
 
+use super::deliver::Deliver;
 use super::log_source::LogSource;
 use super::messages::{Dialled, Ended, Lane, PeerGone, Replicate, ReplyReceived, SendRequest};
 use super::standing::Standing;
@@ -142,13 +143,13 @@ impl Replicator {
                 }
             };
             // One for each dial; a replicator without it would never dial again.
-            own.do_send(dialled);
+            own.deliver(dialled);
         });
     }
 
     fn unanswered(&self, request: RequestId) {
         // One for each request of the core; it must hear of each.
-        self.answers.do_send(ReplyReceived::Unanswered { peer: self.peer.id, request });
+        self.answers.deliver(ReplyReceived::Unanswered { peer: self.peer.id, request });
     }
 
     /// Starts a call whose answer goes to the node.
@@ -174,7 +175,7 @@ impl Replicator {
                 None => ReplyReceived::Unanswered { peer, request },
             };
             // One for each call, and calls are bounded by the core's window.
-            answers.do_send(reply);
+            answers.deliver(reply);
         });
     }
 
@@ -294,7 +295,7 @@ impl Handler<Dialled> for Replicator {
                     let renewed = matches!(&reason, CloseReason::Announced(notice)
                         if notice.code == CloseCode::Renew);
                     // One for each connection; without it the lane would stay dead.
-                    own.do_send(Ended { lane, renewed, reason: reason.to_string() });
+                    own.deliver(Ended { lane, renewed, reason: reason.to_string() });
                 });
             }
             Dialled::Failed { lane, refused } => {

@@ -23,6 +23,7 @@ use crate::rpc::Dialer;
 use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
 use super::applier::Applier;
+use super::deliver::Deliver;
 use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
@@ -141,7 +142,7 @@ impl Supervisor {
         let reports = node.clone().recipient::<DiskReported>();
         let disk = DiskThread::start(Box::new(wal), move |event| {
             // One for each group of batches, and batches are bounded; the node must hear it.
-            reports.do_send(DiskReported(event));
+            reports.deliver(DiskReported(event));
         })
         .map_err(failed)?;
         let storage = Storage::new(disk).start();
