@@ -93,6 +93,11 @@ impl NodeService {
         {
             return wrong(format!("{} is node {}, not node {receiver}", own.name, own.node_id));
         }
+        if hello.receiver.is_some() && present.cluster_id.is_none() {
+            // Taken now, the connection could never carry Raft.*: its hello is judged once.
+            let message = format!("{} has not joined a cluster yet", own.name);
+            return Err(Refusal::new(Code::Unavailable, message));
+        }
         if peer.role == Role::Node
             && let Some(id) = hello.node_id
         {

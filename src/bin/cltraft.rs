@@ -1,1 +1,3 @@
+//! `cltraft`: everything a person or a script does.
+
 fn main() {}

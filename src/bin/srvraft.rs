@@ -5,7 +5,8 @@ use balsa::exit::Exit;
 use balsa::{actors, cli, telemetry};
 
 fn main() {
-    let code = match cli::node_options::parse_from_process() {
+    let arguments = std::env::args_os().skip(1).collect();
+    let code = match cli::node_options::parse_node(arguments, &|name| std::env::var_os(name)) {
         Ok(Parsed::Run(config)) => {
             telemetry::init(config.log_format);
             actors::run::run(config).code()
