@@ -286,10 +286,7 @@ fn random_lives_are_safe_and_go_on() {
         ("withdrawn", sum.withdrawn),
         ("let go by withdrawal", sum.let_go_by_withdrawal),
         ("let go by refusals", sum.let_go_by_refusals),
-        (
-            "founded only after healing",
-            outcomes.founded - outcomes.founded_before_heal.min(outcomes.founded),
-        ),
+        ("founded before healing", outcomes.founded_before_heal),
         ("discarded", outcomes.discarded),
         ("waiting to be taken in", outcomes.waiting_to_be_taken_in),
     ] {
