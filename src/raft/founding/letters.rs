@@ -19,6 +19,7 @@ impl Founding {
         assert!(self.record.stage == Stage::Empty && !for_good, "one draft at a time");
         self.refusals.clear();
         self.record.stage = Stage::Held(draft);
+        self.ask_anew();
         self.write(effects);
         self.reply(effects, Some(Message::Accept { draft: id }));
     }
@@ -74,7 +75,7 @@ impl Founding {
         if draft.drafter == self.me.id {
             if for_good {
                 self.withdraw(effects);
-                self.survey = None; // whatever led to the refusal, the next draft rests on a new round
+                self.ask_anew(); // whatever led to the refusal, the next draft rests on a new round
             } else if !self.accepted.contains(&from.node_id) {
                 self.excuses.insert(from.node_id, why);
             }

@@ -129,7 +129,7 @@ impl Founding {
     }
 
     /// A round of asking is over: everyone has answered, failed or run out of time. A round that is not
-    /// the newest is ignored.
+    /// the newest, or was overtaken by an acceptance or a refusal meanwhile, is ignored.
     pub fn asked(&mut self, round: AskRound, results: Vec<Asked>) -> Effects {
         if round != self.round || self.asking_since.is_none() {
             return Effects::default();
@@ -250,6 +250,14 @@ impl Founding {
     pub(super) fn drafter_gone(&self, draft: &Draft) -> bool {
         let name = draft.drafter_name();
         self.survey.as_ref().is_some_and(|survey| survey.changed_hands(name, draft.drafter))
+    }
+
+    /// Forgets the last round and the one under way: what they say may be older than what just happened.
+    /// (A round from before a draft was accepted may show the drafter's predecessor in its seat.)
+    pub(super) fn ask_anew(&mut self) {
+        self.survey = None;
+        self.asking_since = None;
+        self.next_ask = self.now;
     }
 
     /// The listed nodes whose refusals free this node from another's draft: all but the drafter and

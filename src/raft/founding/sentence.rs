@@ -89,14 +89,13 @@ impl Founding {
     }
 
     fn drafting(&self, draft: &Draft) -> String {
-        let missing = draft.members.iter().filter(|(id, _)| !self.accepted.contains(id));
-        let missing = missing.filter(|(id, _)| **id != self.me.id).map(|(id, member)| {
-            let name = &member.name;
+        let missing = draft.seeds.iter().filter_map(|Seed { name, .. }| {
+            let id = draft.holder(name).filter(|id| !self.accepted.contains(id))?;
             let silence = self.survey.as_ref().and_then(|survey| survey.silence(name));
-            match silence.or(self.excuses.get(id).map(String::as_str)) {
+            Some(match silence.or(self.excuses.get(&id).map(String::as_str)) {
                 Some(why) => format!("{name} ({why})"),
                 None => name.clone(),
-            }
+            })
         });
         format!("drafted cluster {}; not yet accepted by {}", draft.cluster_id, join(missing, ", "))
     }
@@ -107,8 +106,12 @@ impl Founding {
             return format!("accepted draft {id} of {seat}; waiting for its decision");
         }
         let others = self.others(draft);
-        let holdouts = others.difference(&self.refusals).filter_map(|id| draft.members.get(id));
-        let holdouts = join(holdouts.map(|member| member.name.as_str()), ", ");
+        let holdout = |seed: &&Seed| {
+            draft
+                .holder(&seed.name)
+                .is_some_and(|id| others.contains(&id) && !self.refusals.contains(&id))
+        };
+        let holdouts = join(draft.seeds.iter().filter(holdout).map(|seed| &seed.name), ", ");
         let until = if others.is_empty() {
             "nobody else can say whether it was decided".to_owned()
         } else {

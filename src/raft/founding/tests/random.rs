@@ -270,7 +270,7 @@ fn random_lives_are_safe_and_go_on() {
         return;
     }
     let mut sum = Counts::default();
-    for seed in 0..number("BALSA_FOUNDING_LIVES").unwrap_or(3000) {
+    for seed in 0..number("BALSA_FOUNDING_LIVES").unwrap_or(2000) {
         println!("BALSA_FOUNDING_SEED={seed}");
         let counts = live(seed, &mut outcomes);
         sum.drafted += counts.drafted;
@@ -286,13 +286,10 @@ fn random_lives_are_safe_and_go_on() {
         ("withdrawn", sum.withdrawn),
         ("let go by withdrawal", sum.let_go_by_withdrawal),
         ("let go by refusals", sum.let_go_by_refusals),
-        (
-            "founded only after healing",
-            outcomes.founded - outcomes.founded_before_heal.min(outcomes.founded),
-        ),
+        ("founded before healing", outcomes.founded_before_heal),
         ("discarded", outcomes.discarded),
         ("waiting to be taken in", outcomes.waiting_to_be_taken_in),
     ] {
-        assert!(times >= 20, "{what}: only {times} times");
+        assert!(times >= 15, "{what}: only {times} times");
     }
 }

@@ -4,13 +4,13 @@
 //! | command | does |
 //! |---|---|
 //! | `seats NAME...` | the seed list of every node started from here on |
-//! | `start NAME [seeds=A,B]` | a process with a new, empty directory; labelled `NAME/1`, `NAME/2`, ... |
+//! | `start NAME [seeds="A,B"]` | a process with a new, empty directory; labelled `NAME/1`, `NAME/2`, ... |
 //! | `go [TICKS]` | time passes for everybody, mail is delivered in order, disks are quick |
 //! | `tick [TICKS]` | time passes, mail piles up |
 //! | `deliver\|drop KIND [from=LABEL] [to=LABEL]` | the matching letters now under way; `any` is every kind |
 //! | `copy KIND ...`, `late` | keeps copies of letters; delivers the copies at last |
 //! | `slow\|quick LABEL`, `sync LABEL` | a disk completes its writes one by one on `sync`, or at once |
-//! | `crash`, `lose`, `boot LABEL [seeds=A,B]` | kill -9; that and the directory is lost; start again |
+//! | `crash`, `lose`, `boot LABEL [seeds="A,B"]` | kill -9; that and the directory is lost; start again |
 //! | `address NAME LABEL` | the seat's address leads to this process |
 //! | `service` | the service's name resolves to every running process |
 //! | `hello LABEL from=NAME cluster=N` | a connection's hello named a cluster |

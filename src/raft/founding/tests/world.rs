@@ -167,7 +167,7 @@ impl World {
             return;
         };
         // Only a call can be answered.
-        let answer_to = mail.seat.is_some().then(|| mail.letter.from.node_id);
+        let answer_to = mail.seat.is_some().then_some(mail.letter.from.node_id);
         let founding = self.process(id).founding.as_mut().expect("a running process");
         let effects = founding.received(mail.letter);
         self.run(id, effects, answer_to);
