@@ -11,6 +11,7 @@
 //!   kv, raft                pure: inputs in, effects out
 //! ```
 
+pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod codec;

@@ -1,0 +1,447 @@
+//! `cltraft certs init | issue | show`, apart from how the words on the command line are parsed.
+//!
+//! Options arrive as text where text can be wrong, and one report names everything wrong with them
+//! at once (style B4.13).
+
+mod report;
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use time::OffsetDateTime;
+
+use self::report::{Report, print_json, print_text};
+use crate::certs::facts::rfc3339;
+use crate::certs::identity::check_dns;
+use crate::certs::layout::{CA_KEY, TLS_CRT, ca_dir, is_issued, leaf_dir};
+use crate::certs::{
+    Authority, CertsError, Existing, Identity, Presented, Profile, Role, Validity, Written, show,
+};
+
+/// More seats than any Raft cluster should have; a typing error beyond it.
+const MAX_NODES: u32 = 100;
+
+/// Text for people, or one JSON object a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// One of the verbs with its options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertsCommand {
+    /// Makes a CA, the seats, `client` and `admin`; leaves what is there.
+    Init(InitOptions),
+    /// Makes one certificate with an existing CA.
+    Issue(IssueOptions),
+    /// Prints what stands in certificates, and what is wrong with them.
+    Show(ShowOptions),
+}
+
+/// Where nodes are found in Kubernetes; from this follow the DNS names in their certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceNames {
+    /// `--namespace`.
+    pub namespace: String,
+    /// `--service`: the headless Service of the replicas.
+    pub service: String,
+    /// `--client-service`: the Service that clients use.
+    pub client_service: String,
+}
+
+/// Options of `init`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitOptions {
+    /// `--out`: where the directories are made.
+    pub out: PathBuf,
+    /// `--cluster`.
+    pub cluster: String,
+    /// `--nodes`: seats `raft-0` to `raft-(N-1)`.
+    pub nodes: u32,
+    /// `--dns`: further DNS names of every node.
+    pub dns: Vec<String>,
+    /// `--ip`: further IP addresses of every node.
+    pub ips: Vec<String>,
+    /// `--namespace`, `--service`, `--client-service`.
+    pub names: ServiceNames,
+    /// `--days`: validity of nodes, client and admin.
+    pub days: u32,
+    /// `--ca-days`: validity of the CA.
+    pub ca_days: u32,
+    /// `--force`: issue all certificates anew. The CA is never replaced.
+    pub force: bool,
+}
+
+/// Options of `issue`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssueOptions {
+    /// `--out`: the directory that `init` filled.
+    pub out: PathBuf,
+    /// `--cluster`; by default the CA's.
+    pub cluster: Option<String>,
+    /// `node`, `client` or `admin`.
+    pub role: String,
+    /// The seat's, client's or admin's name.
+    pub name: String,
+    /// `--dns`: further DNS names; nodes only.
+    pub dns: Vec<String>,
+    /// `--ip`: further IP addresses; nodes only.
+    pub ips: Vec<String>,
+    /// As in [`InitOptions`].
+    pub names: ServiceNames,
+    /// `--days`.
+    pub days: u32,
+    /// `--force`: put it in the place of one that is there.
+    pub force: bool,
+}
+
+/// Options of `show`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShowOptions {
+    /// PEM files, directories of one process, or a whole `--out`.
+    pub paths: Vec<PathBuf>,
+}
+
+/// Why a verb was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The options are wrong, in these ways. Nothing was done.
+    #[error("{}", .0.join("\n"))]
+    Usage(Vec<String>),
+    /// `issue` found a certificate in its place. Nothing was done.
+    #[error("{0}; --force puts a new certificate and key in its place")]
+    NeedsForce(CertsError),
+    /// Making, writing or reading failed.
+    #[error(transparent)]
+    Certs(#[from] CertsError),
+    /// The report could not be printed.
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+}
+
+impl Failure {
+    /// The process's exit status (design section 7).
+    #[must_use]
+    pub fn exit(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 2,
+            Failure::Certs(e) if e.is_usage() => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl Default for ServiceNames {
+    /// The names of the manifests in `k8s/` (design section 8).
+    fn default() -> ServiceNames {
+        ServiceNames {
+            namespace: "default".into(),
+            service: "raft-service".into(),
+            client_service: "raft-client".into(),
+        }
+    }
+}
+
+impl Default for InitOptions {
+    fn default() -> InitOptions {
+        InitOptions {
+            out: "certs/generated".into(),
+            cluster: "balsa".into(),
+            nodes: 3,
+            dns: Vec::new(),
+            ips: Vec::new(),
+            names: ServiceNames::default(),
+            days: Validity::LEAF_DAYS,
+            ca_days: Validity::CA_DAYS,
+            force: false,
+        }
+    }
+}
+
+impl IssueOptions {
+    /// The defaults, for one role and name.
+    #[must_use]
+    pub fn new(role: &str, name: &str) -> IssueOptions {
+        let init = InitOptions::default();
+        IssueOptions {
+            out: init.out,
+            cluster: None,
+            role: role.into(),
+            name: name.into(),
+            dns: Vec::new(),
+            ips: Vec::new(),
+            names: init.names,
+            days: init.days,
+            force: false,
+        }
+    }
+}
+
+/// Carries out one verb and prints its report.
+///
+/// # Errors
+/// [`Failure`], whose text is the whole message for a person.
+pub fn run(command: &CertsCommand, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        CertsCommand::Init(options) => init(options, output, to),
+        CertsCommand::Issue(options) => issue(options, output, to),
+        CertsCommand::Show(options) => show_all(options, output, to),
+    }
+}
+
+fn init(options: &InitOptions, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+    let mut problems = Problems::default();
+    let cluster = options.cluster.as_str();
+    let nodes = problems.count(options.nodes);
+    let leaf = problems.take(Validity::days(options.days));
+    let ca_validity = problems.take(Validity::days(options.ca_days));
+    let ips = problems.ips(&options.ips);
+    let mut wanted: Vec<_> =
+        (0..nodes).map(|ordinal| (Role::Node, format!("raft-{ordinal}"))).collect();
+    wanted.push((Role::Client, "client".into()));
+    wanted.push((Role::Admin, "admin".into()));
+    let mut profiles = Vec::new();
+    for (role, name) in wanted {
+        let identity = problems.take(Identity::new(cluster, role, &name));
+        let (dns, ips) = match role {
+            Role::Node => options.names.with_defaults(&name, &options.dns, &ips),
+            _ => (Vec::new(), Vec::new()),
+        };
+        problems.dns(&dns);
+        if let (Some(identity), Some(validity)) = (identity, leaf) {
+            profiles.push(Profile { identity, dns, ips, validity });
+        }
+    }
+    let ca_validity = problems.settle(ca_validity)?;
+
+    let (authority, written) = open_authority(&options.out, cluster, ca_validity)?;
+    let mut ca_report = Report::new("ca", &ca_dir(&options.out), written);
+    ca_report.not_after = rfc3339(authority.facts().not_after);
+    ca_report.warnings = authority.facts().problems(OffsetDateTime::now_utc());
+    ca_report.print(output, to)?;
+    let existing = if options.force { Existing::Replace } else { Existing::Keep };
+    for profile in &profiles {
+        make(&authority, profile, &options.out, existing)?.print(output, to)?;
+    }
+    if output == Output::Text {
+        let key = ca_dir(&options.out).join(CA_KEY);
+        writeln!(to, "{} signs new certificates: keep it off the cluster.", key.display())?;
+    }
+    Ok(())
+}
+
+fn issue(options: &IssueOptions, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+    let mut problems = Problems::default();
+    let role: Option<Role> = problems.take(options.role.parse());
+    let validity = problems.take(Validity::days(options.days));
+    let given = problems.ips(&options.ips);
+    let (dns, ips) = match role {
+        Some(Role::Node) => options.names.with_defaults(&options.name, &options.dns, &given),
+        _ => (options.dns.clone(), given),
+    };
+    problems.dns(&dns);
+    problems.take(leaf_dir(&options.out, &options.name));
+    // Judged here with a stand-in, so that a bad name is reported together with the rest, and before
+    // the CA is looked for.
+    let cluster = options.cluster.as_deref();
+    problems.take(Identity::new(cluster.unwrap_or("x"), Role::Node, &options.name));
+    let (role, validity) = problems.settle(role.zip(validity))?;
+
+    let authority = Authority::load(&ca_dir(&options.out))?;
+    let Some(cluster) = cluster.or(authority.cluster()) else {
+        return Err(Failure::Usage(vec![
+            "the CA does not say which cluster it signs for; name it with --cluster".into(),
+        ]));
+    };
+    let identity = Identity::new(cluster, role, &options.name)?;
+    let profile = Profile { identity, dns, ips, validity };
+    let existing = if options.force { Existing::Replace } else { Existing::Refuse };
+    match make(&authority, &profile, &options.out, existing) {
+        Ok(report) => Ok(report.print(output, to)?),
+        Err(e @ CertsError::Exists { .. }) => Err(Failure::NeedsForce(e)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn show_all(options: &ShowOptions, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+    let now = OffsetDateTime::now_utc();
+    for path in &options.paths {
+        for presented in show(path, now)? {
+            match output {
+                Output::Json => print_json(&presented, to)?,
+                Output::Text => print_text(&presented, to)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The CA of `out`, made if there is none.
+fn open_authority(
+    out: &Path,
+    cluster: &str,
+    validity: Validity,
+) -> Result<(Authority, Written), CertsError> {
+    let dir = ca_dir(out);
+    let (authority, written) = match Authority::load(&dir) {
+        Err(CertsError::NoAuthority { .. }) => {
+            let authority = Authority::create(cluster, validity)?;
+            match authority.save(&dir) {
+                Ok(()) => (authority, Written::Created),
+                // Somebody made one in this moment, or something else lies in its place.
+                Err(exists @ CertsError::Exists { .. }) => match Authority::load(&dir) {
+                    Err(CertsError::NoAuthority { .. }) => return Err(exists),
+                    found => (found?, Written::Kept),
+                },
+                Err(e) => return Err(e),
+            }
+        }
+        found => (found?, Written::Kept),
+    };
+    match authority.cluster() {
+        Some(ours) if ours != cluster => {
+            Err(CertsError::WrongCluster { ours: ours.into(), asked: cluster.into() })
+        }
+        _ => Ok((authority, written)),
+    }
+}
+
+/// Issues one certificate into its directory, or keeps the one there and says what it lacks.
+fn make(
+    authority: &Authority,
+    profile: &Profile,
+    out: &Path,
+    existing: Existing,
+) -> Result<Report, CertsError> {
+    let name = profile.identity.name();
+    let dir = leaf_dir(out, name)?;
+    let written = if existing == Existing::Keep && is_issued(&dir)? {
+        Written::Kept
+    } else {
+        authority.issue(profile)?.save(&dir, existing)?
+    };
+    let mut report = Report::new(name, &dir, written);
+    let certificate = dir.join(TLS_CRT);
+    for presented in show(&dir, OffsetDateTime::now_utc())? {
+        if presented.path == certificate && !presented.facts.ca {
+            report.not_after = rfc3339(presented.facts.not_after);
+            report.warnings.extend(presented.problems.iter().cloned());
+            report.warnings.extend(differences(&presented, profile));
+        } else if presented.facts.ca
+            && presented.facts.subject_key_id != authority.facts().subject_key_id
+        {
+            report.warnings.push("its ca.crt is not the CA of this directory".into());
+        }
+    }
+    Ok(report)
+}
+
+/// What a kept certificate does not say, though it was asked for.
+fn differences(presented: &Presented, profile: &Profile) -> Vec<String> {
+    let facts = &presented.facts;
+    let mut differences = Vec::new();
+    if facts.identity.as_ref().is_some_and(|identity| *identity != profile.identity) {
+        differences.push(format!("it is not for {}", profile.identity));
+    }
+    let missing_dns = profile.dns.iter().filter(|name| !facts.dns.contains(name));
+    let missing_ips = profile.ips.iter().filter(|ip| !facts.ips.contains(ip));
+    let missing: Vec<_> =
+        missing_dns.cloned().chain(missing_ips.map(ToString::to_string)).collect();
+    if !missing.is_empty() {
+        let list = missing.join(", ");
+        differences.push(format!("it lacks {list}; --force issues it anew"));
+    }
+    differences
+}
+
+impl ServiceNames {
+    /// All a node is reached by: its pod's name in every form that resolves, both Services, and
+    /// loopback for the probe and for a cluster on one machine; then what was given besides.
+    fn with_defaults(
+        &self,
+        name: &str,
+        dns: &[String],
+        ips: &[IpAddr],
+    ) -> (Vec<String>, Vec<IpAddr>) {
+        let namespace = &self.namespace;
+        let in_cluster = |host: &str| {
+            [
+                host.to_string(),
+                format!("{host}.{namespace}"),
+                format!("{host}.{namespace}.svc"),
+                format!("{host}.{namespace}.svc.cluster.local"),
+            ]
+        };
+        let mut all_dns = vec![name.to_string()];
+        all_dns.extend(in_cluster(&format!("{name}.{}", self.service)));
+        all_dns.extend(in_cluster(&self.service));
+        all_dns.extend(in_cluster(&self.client_service));
+        all_dns.push("localhost".into());
+        let mut all_ips =
+            vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
+        for name in dns {
+            if !all_dns.contains(name) {
+                all_dns.push(name.clone());
+            }
+        }
+        for ip in ips {
+            if !all_ips.contains(ip) {
+                all_ips.push(*ip);
+            }
+        }
+        (all_dns, all_ips)
+    }
+}
+
+/// Everything wrong with the options, each once.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn add(&mut self, problem: String) {
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+    }
+
+    fn take<T>(&mut self, result: Result<T, CertsError>) -> Option<T> {
+        result.map_err(|e| self.add(e.to_string())).ok()
+    }
+
+    fn count(&mut self, nodes: u32) -> u32 {
+        if (1..=MAX_NODES).contains(&nodes) {
+            return nodes;
+        }
+        self.add(format!("{nodes} nodes are not possible: there must be 1 to {MAX_NODES}"));
+        0
+    }
+
+    fn ips(&mut self, texts: &[String]) -> Vec<IpAddr> {
+        let mut ips = Vec::new();
+        for text in texts {
+            match text.parse() {
+                Ok(ip) => ips.push(ip),
+                Err(_) => self.add(format!("the IP address {text:?} is none")),
+            }
+        }
+        ips
+    }
+
+    fn dns(&mut self, names: &[String]) {
+        for name in names {
+            self.take(check_dns(name));
+        }
+    }
+
+    /// The value, if nothing at all was wrong.
+    fn settle<T>(self, value: Option<T>) -> Result<T, Failure> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(Failure::Usage(self.0)),
+        }
+    }
+}
