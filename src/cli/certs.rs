@@ -32,7 +32,7 @@ pub enum Output {
 }
 
 /// One of the verbs with its options.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertsCommand {
     /// Makes a CA, the seats, `client` and `admin`; leaves what is there.
     Init(InitOptions),
@@ -43,7 +43,7 @@ pub enum CertsCommand {
 }
 
 /// Where nodes are found in Kubernetes; from this follow the DNS names in their certificates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceNames {
     /// `--namespace`.
     pub namespace: String,
@@ -54,7 +54,7 @@ pub struct ServiceNames {
 }
 
 /// Options of `init`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitOptions {
     /// `--out`: where the directories are made.
     pub out: PathBuf,
@@ -77,7 +77,7 @@ pub struct InitOptions {
 }
 
 /// Options of `issue`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssueOptions {
     /// `--out`: the directory that `init` filled.
     pub out: PathBuf,
@@ -100,7 +100,7 @@ pub struct IssueOptions {
 }
 
 /// Options of `show`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShowOptions {
     /// PEM files, directories of one process, or a whole `--out`.
     pub paths: Vec<PathBuf>,

@@ -2,13 +2,13 @@
 //! the command line and the shell.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::certs::{CertsCommand, InitOptions, IssueOptions, ServiceNames, ShowOptions};
 use super::options::Judge;
 use super::values;
 use crate::kv::limits::PAGE_ENTRIES_MAX;
@@ -90,7 +90,7 @@ pub enum Command {
     /// A cluster on this machine.
     Local(Local),
     /// Makes or shows certificates.
-    Certs(Certs),
+    Certs(CertsCommand),
 }
 
 /// What to measure.
@@ -156,25 +156,6 @@ pub enum LocalAction {
     Start(String),
     /// End all its processes.
     Down,
-}
-
-/// What to do with certificates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certs {
-    /// The verb and its words: `init`, `issue ROLE NAME`, `show ...`.
-    pub words: Vec<String>,
-    /// Where to write.
-    pub out: Option<PathBuf>,
-    /// How many seats.
-    pub nodes: Option<u16>,
-    /// The cluster's name.
-    pub cluster: Option<String>,
-    /// DNS names to add.
-    pub dns: Vec<String>,
-    /// IP addresses to add.
-    pub ip: Vec<IpAddr>,
-    /// Days until certificates expire.
-    pub days: Option<u32>,
 }
 
 impl Command {
@@ -345,28 +326,71 @@ fn local(judge: &mut Judge<'_>) -> Option<Command> {
     Some(Command::Local(Local { dir: dir?, srvraft, action }))
 }
 
+/// The verbs of `certs`. What their values mean is judged by [`super::certs`], which reports all of
+/// them at once too.
 fn certs(judge: &mut Judge<'_>, words: &mut Words) -> Option<Command> {
-    let texts: Vec<String> = std::iter::from_fn(|| words.text()).collect();
-    let out = judge.setting("out", |text| Ok(PathBuf::from(text)));
-    let nodes = judge.setting("nodes", |text| values::number(text, 1, 99));
-    let days = judge.setting("days", |text| values::number(text, 1, 36_500));
-    let cluster = judge.setting("cluster", values::seat);
-    let mut ip = Vec::new();
-    for text in judge.list("ip") {
-        match text.parse() {
-            Ok(address) => ip.push(address),
-            Err(_) => judge.problem(format!("--ip: '{text}' is not an IP address")),
+    let verb = words.text();
+    let path = |text: &str| Ok(PathBuf::from(text));
+    let text = |text: &str| Ok(text.to_owned());
+    let init = InitOptions::default();
+    let names = |judge: &mut Judge<'_>| ServiceNames {
+        namespace: judge.option("namespace", text).unwrap_or(init.names.namespace.clone()),
+        service: judge.option("service", text).unwrap_or(init.names.service.clone()),
+        client_service: judge
+            .option("client_service", text)
+            .unwrap_or(init.names.client_service.clone()),
+    };
+    let count = |judge: &mut Judge<'_>, name, default| {
+        let number = judge.option(name, |text| values::number(text, 0, u64::from(u32::MAX)));
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
+    };
+    let command = match verb.as_deref() {
+        Some("init") => CertsCommand::Init(InitOptions {
+            out: judge.option("out", path).unwrap_or(init.out.clone()),
+            cluster: judge.option("cluster", text).unwrap_or(init.cluster.clone()),
+            nodes: count(judge, "nodes", init.nodes),
+            dns: judge.list("dns"),
+            ips: judge.list("ip"),
+            names: names(judge),
+            days: count(judge, "days", init.days),
+            ca_days: count(judge, "ca_days", init.ca_days),
+            force: judge.flag("force"),
+        }),
+        Some("issue") => {
+            let (Some(role), Some(name)) = (words.text(), words.text()) else {
+                judge.problem("certs issue needs node, client or admin, and a NAME");
+                return None;
+            };
+            let defaults = IssueOptions::new(&role, &name);
+            CertsCommand::Issue(IssueOptions {
+                out: judge.option("out", path).unwrap_or(defaults.out),
+                cluster: judge.option("cluster", text),
+                dns: judge.list("dns"),
+                ips: judge.list("ip"),
+                names: names(judge),
+                days: count(judge, "days", defaults.days),
+                force: judge.flag("force"),
+                role,
+                name,
+            })
         }
-    }
-    Some(Command::Certs(Certs {
-        words: texts,
-        out,
-        nodes: nodes.and_then(|n| u16::try_from(n).ok()),
-        cluster,
-        dns: judge.list("dns"),
-        ip,
-        days: days.and_then(|n| u32::try_from(n).ok()),
-    }))
+        Some("show") => {
+            let paths: Vec<_> = std::iter::from_fn(|| words.next()).map(PathBuf::from).collect();
+            if paths.is_empty() {
+                judge.problem("certs show needs files or directories");
+            }
+            CertsCommand::Show(ShowOptions { paths })
+        }
+        Some(other) => {
+            judge.problem(format!("certs has no verb '{other}'; it has init, issue and show"));
+            return None;
+        }
+        None => {
+            judge.problem("certs needs init, issue or show");
+            return None;
+        }
+    };
+    Some(Command::Certs(command))
 }
 
 /// The words of one command.

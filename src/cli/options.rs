@@ -211,8 +211,16 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         dns "NAMES",
         /// certs: IP addresses to add; may be repeated
         ip "ADDRESSES",
+        /// certs: namespace of the pods [default: default]
+        namespace "NAME",
+        /// certs: headless service of the nodes [default: raft-service]
+        service "NAME",
+        /// certs: service for clients [default: raft-client]
+        client_service "NAME",
         /// certs: days until certificates expire
         days "N",
+        /// certs: days until the CA expires
+        ca_days "N",
     }
     flags {
         /// get: whatever the asked node has applied, possibly stale
@@ -221,6 +229,8 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         absent,
         /// Stays with the node asked, also when it does not lead
         no_redirect,
+        /// certs: issues anew what is there already
+        force,
         /// local: leaves the cluster running
         detach,
         /// local: ends the cluster's processes
