@@ -248,7 +248,7 @@ fn random(path: &Path) -> Result<u64, StorageError> {
                 return Err(StorageError::io(
                     "drawing a node id for",
                     path,
-                    std::io::Error::other(error),
+                    std::io::Error::other(error.to_string()),
                 ));
             }
         }

@@ -44,7 +44,6 @@
 
 mod contract;
 pub mod directory;
-pub mod faulty;
 pub mod fs;
 pub mod memory;
 mod platform;
