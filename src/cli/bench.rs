@@ -275,7 +275,7 @@ async fn operation(
     let read = match wanted.op {
         BenchOp::Put => false,
         BenchOp::Get | BenchOp::LocalGet => true,
-        BenchOp::Mixed => turn % 2 == 0,
+        BenchOp::Mixed => turn.is_multiple_of(2),
     };
     if read {
         let key = key(rng.random_range(0..wanted.keys.min(FILLED_MAX)));

@@ -27,6 +27,9 @@ mod shell;
 pub mod text;
 pub mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 
