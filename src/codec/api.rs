@@ -22,8 +22,6 @@ pub enum Code {
     Busy,
     /// The disk is full. Nothing happened.
     NoSpace,
-    /// The command may or may not have been carried out; a retry with the same serial finds out.
-    Unknown,
     /// The arguments are malformed or name something impossible. Nothing happened.
     BadRequest,
     /// A key, value or request is over its limit. Nothing happened.
@@ -42,6 +40,10 @@ pub enum Code {
     SessionExpired,
     /// The serial is outside the session's window; the write was not executed.
     SerialOutOfWindow,
+    /// The command may or may not have been carried out; a retry with the same serial finds out.
+    /// Also how a word of a later version is read, because it is the careful reading.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Who leads, for a caller that wants to go there.
@@ -315,7 +317,8 @@ pub enum LogContent {
         #[serde(with = "shared")]
         value: Bytes,
     },
-    /// Something this version cannot name.
+    /// Something this version cannot name, or the node that answered could not.
+    #[serde(other)]
     Other,
 }
 

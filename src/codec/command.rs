@@ -1,5 +1,6 @@
-//! How commands look on the wire and in the log: the arguments of `Kv.Write` and `Kv.OpenSession` are
-//! proposed byte for byte, so that a value is not encoded anew between the network and the disk.
+//! How commands look on the wire and in the log: the arguments of `Kv.Write` and `Kv.OpenSession`
+//! are proposed byte for byte, so that a value is not encoded anew between the network and the
+//! disk.
 //!
 //! ```text
 //! {"open_session": {}}
@@ -8,8 +9,8 @@
 //!                                                   {"cas": {"key": …, "expected": …, "value": …}}
 //! ```
 //!
-//! `expected` is absent if the key must not exist. An unknown field is skipped. An unknown command or
-//! operation is an error: refused by a server, and `Outcome::Rejected` in the log.
+//! `expected` is absent if the key must not exist. An unknown field is skipped. An unknown command
+//! or operation is an error: refused by a server, and `Outcome::Rejected` in the log.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -84,8 +85,8 @@ pub fn decode_command(bytes: &Bytes) -> Result<Command, DecodeError> {
     })
 }
 
-/// What a server does with the arguments of `Kv.Write` and `Kv.OpenSession` before it proposes them:
-/// checks the size, decodes, and [`validate`]s.
+/// What a server does with the arguments of `Kv.Write` and `Kv.OpenSession` before it proposes
+/// them: checks the size, decodes, and [`validate`]s.
 ///
 /// # Errors
 /// A refusal for the client: [`Code::TooLarge`] or [`Code::BadRequest`].

@@ -1,9 +1,9 @@
 //! MessagePack, in the shape Balsa uses it: maps with named fields, checked before decoding.
 //!
 //! Decoders recurse, and a stack that overflows ends the process. So [`check`] walks over the bytes
-//! first, without recursion and without allocating, and refuses whatever is nested too deeply, declares
-//! more than there is, or is followed by something else. Encoded numbers of any width are accepted:
-//! what matters is that every node decodes the same bytes alike, and it does.
+//! first, without recursion and without allocating, and refuses whatever is nested too deeply,
+//! declares more than there is, or is followed by something else. Encoded numbers of any width are
+//! accepted: what matters is that every node decodes the same bytes alike, and it does.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::shared;
 
-/// Deepest nesting of arrays and maps. Our deepest format needs eight; the debug build's stack holds
-/// several hundred.
+/// Deepest nesting of arrays and maps. Our deepest format needs eight; the debug build's stack
+/// holds several hundred.
 pub const DEPTH_MAX: u32 = 32;
 
 /// Why bytes are not what they should be. Whoever sent them is at fault.
@@ -52,15 +52,15 @@ pub enum DecodeError {
 /// Encodes with named fields.
 ///
 /// # Panics
-/// If the type cannot be encoded at all, which is a fault in its definition: everything encoded here is
-/// our own and fits into memory.
+/// If the type cannot be encoded at all, which is a fault in its definition: everything encoded
+/// here is our own and fits into memory.
 #[must_use]
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Bytes {
     encode_sized(value, 128)
 }
 
-/// [`encode`] for a value that will take about `size` bytes, so that nothing large is moved while the
-/// buffer grows.
+/// [`encode`] for a value that will take about `size` bytes, so that nothing large is moved while
+/// the buffer grows.
 #[must_use]
 pub fn encode_sized<T: Serialize + ?Sized>(value: &T, size: usize) -> Bytes {
     let mut out = Vec::with_capacity(size);
@@ -79,8 +79,8 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError>
     rmp_serde::from_slice(bytes).map_err(|error| DecodeError::Content(error.to_string()))
 }
 
-/// As [`decode`], but fields marked with [`shared`] become slices of `bytes` instead of copies. They
-/// keep the whole buffer alive.
+/// As [`decode`], but fields marked with [`shared`] become slices of `bytes` instead of copies.
+/// They keep the whole buffer alive.
 ///
 /// # Errors
 /// Says what is wrong with the bytes.

@@ -3,12 +3,13 @@
 //!
 //! Each is one map: `f` from, `t` to, `e` term, `r` request, and `m` with the message's own fields.
 //! Which message `m` holds follows from the method and from whether it is the call or its reply. An
-//! append's entries leave out their index, which follows from the base, so that a gap cannot even be
-//! expressed (S13):
+//! append's entries leave out their index, which follows from the base, so that a gap cannot even
+//! be expressed (S13):
 //!
 //! ```text
 //! {"f": 1, "t": 2, "e": 3, "r": 4, "m": {"base": {"term": 2, "index": 8}, "commit": 7,
-//!   "entries": [{"t": 3, "k": 0}, {"t": 3, "k": 1, "d": command}, {"t": 3, "k": 2, "m": membership}]}}
+//! "entries": [{"t": 3, "k": 0}, {"t": 3, "k": 1, "d": command}, {"t": 3, "k": 2, "m":
+//! membership}]}}
 //! ```
 //!
 //! An entry's kind is explicit: a reader that does not know it fails, instead of taking the entry
@@ -81,8 +82,8 @@ pub fn encode_envelope(envelope: &Envelope) -> Bytes {
 
 /// The envelope in the arguments or the reply of a call. Commands are slices of `bytes`.
 ///
-/// Nothing is believed yet: whether the sender is who it says is for the connection to know, and what
-/// the message may do is for the core.
+/// Nothing is believed yet: whether the sender is who it says is for the connection to know, and
+/// what the message may do is for the core.
 ///
 /// # Errors
 /// If the bytes are no such message.

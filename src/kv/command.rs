@@ -44,8 +44,8 @@ pub enum Operation {
         /// The key.
         key: Bytes,
     },
-    /// Sets a key if its present value is as expected. A condition that does not hold is a successful
-    /// operation with `succeeded: false` (C7).
+    /// Sets a key if its present value is as expected. A condition that does not hold is a
+    /// successful operation with `succeeded: false` (C7).
     Cas {
         /// The key.
         key: Bytes,
@@ -80,7 +80,8 @@ pub enum Outcome {
     Written {
         /// The store's revision after it. It grows by one with every write that changed the store.
         revision: u64,
-        /// Put: true. Delete: whether the key existed. Compare-and-swap: whether the condition held.
+        /// Put: true. Delete: whether the key existed. Compare-and-swap: whether the condition
+        /// held.
         succeeded: bool,
     },
     /// The session is unknown or has expired; nothing was executed (C1).

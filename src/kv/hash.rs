@@ -1,23 +1,24 @@
 //! One number for the content of a store.
 //!
 //! The hash of a store is the wrapping sum of the hashes of its parts: every key with its value and
-//! numbers, every session, every kept reply. A sum does not depend on order, so it is kept up to date
-//! in constant time per write, and a snapshot can be checked by adding up what was read.
+//! numbers, every session, every kept reply. A sum does not depend on order, so it is kept up to
+//! date in constant time per write, and a snapshot can be checked by adding up what was read.
 //!
 //! The algorithm is part of the formats: nodes of different versions compare their hashes, and a
-//! snapshot carries one. It is therefore our own, fixed here and pinned by a golden test. What it must
-//! find is accidents (a fault of ours, a flipped bit), not an adversary, whose clients may put any
-//! value they like anyway. Why nothing ready-made: the standard library's hasher is seeded at random and
-//! unspecified; CRC-32C has 32 bits and is linear, so that related changes cancel in a sum; FNV goes byte
-//! by byte, which a value of a mebibyte would feel; a cryptographic hash costs ten times as much.
+//! snapshot carries one. It is therefore our own, fixed here and pinned by a golden test. What it
+//! must find is accidents (a fault of ours, a flipped bit), not an adversary, whose clients may put
+//! any value they like anyway. Why nothing ready-made: the standard library's hasher is seeded at
+//! random and unspecified; CRC-32C has 32 bits and is linear, so that related changes cancel in a
+//! sum; FNV goes byte by byte, which a value of a mebibyte would feel; a cryptographic hash costs
+//! ten times as much.
 //!
 //! Each step takes sixteen bytes, as two little-endian words `a` and `b`:
 //! `state = fold(a ^ K0, b ^ state)`, where `fold` is the 128-bit product with its halves xored. A
 //! final step mixes in the length. Byte strings are hashed with their length, so that moving a byte
 //! from the key to the value makes a difference.
 
-/// Odd numbers from the fraction of the golden ratio and of the square roots of 2, 3 and 5: nothing up
-/// the sleeve.
+/// Odd numbers from the fraction of the golden ratio and of the square roots of 2, 3 and 5: nothing
+/// up the sleeve.
 const K0: u64 = 0x9e37_79b9_7f4a_7c15;
 const K1: u64 = 0x6a09_e667_f3bc_c909;
 const K2: u64 = 0xbb67_ae85_84ca_a73b;

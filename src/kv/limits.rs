@@ -58,8 +58,8 @@ pub fn check_key(key: &[u8]) -> Result<(), Violation> {
     }
 }
 
-/// Checks one operation. Servers do so before they propose; the store does so again, because what is
-/// in the log decides and every node must decide alike.
+/// Checks one operation. Servers do so before they propose; the store does so again, because what
+/// is in the log decides and every node must decide alike.
 ///
 /// # Errors
 /// The first limit that it breaks.

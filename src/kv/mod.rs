@@ -7,13 +7,16 @@
 //! - `sessions`: which writes were carried out already, so that none is carried out twice (S18).
 //! - `hash`: what makes two stores comparable by one number (S5).
 //!
-//! Not here yet: transactions, leases, watches, and writing a store to a snapshot or reading it back.
+//! Not here yet: transactions, leases, watches, and writing a store to a snapshot or reading it
+//! back.
 
 pub mod command;
 mod hash;
 pub mod limits;
 mod sessions;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use command::{Applied, Command, Operation, Outcome, Versioned, Write};

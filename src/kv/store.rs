@@ -9,8 +9,8 @@ use super::sessions::{Bounds, Sessions, Standing};
 use super::view::{Slot, View};
 use crate::raft::{Index, LogId};
 
-/// Keys, values, revision and sessions after some prefix of the log. Two stores that applied the same
-/// prefix are equal, whatever happened around them.
+/// Keys, values, revision and sessions after some prefix of the log. Two stores that applied the
+/// same prefix are equal, whatever happened around them.
 #[derive(Clone, Debug)]
 pub struct Store {
     /// Its `applied` moves with every entry.
@@ -47,8 +47,9 @@ impl Store {
     /// Applies the command that stands at `at`; `None` stands for bytes that hold no command this
     /// version understands.
     ///
-    /// The keys and values taken over are copied, once: what a command holds are slices of the buffer it
-    /// arrived in, and a small value must not keep a large buffer alive for as long as it is stored.
+    /// The keys and values taken over are copied, once: what a command holds are slices of the
+    /// buffer it arrived in, and a small value must not keep a large buffer alive for as long as it
+    /// is stored.
     ///
     /// # Panics
     /// If `at` is not the entry behind the last one applied (S16) or its term goes back (S13).
@@ -88,9 +89,9 @@ impl Store {
         self.applied.index
     }
 
-    /// A number for the content: keys, values, revisions, sessions. Equal stores have equal hashes on
-    /// every machine and in every version (S5). The applied index is no part of it, so that no-ops
-    /// make no difference.
+    /// A number for the content: keys, values, revisions, sessions. Equal stores have equal hashes
+    /// on every machine and in every version (S5). The applied index is no part of it, so that
+    /// no-ops make no difference.
     #[must_use]
     pub fn state_hash(&self) -> u64 {
         let revision = PartHasher::new(Part::Revision).numbers(self.view.revision, 0).finish();

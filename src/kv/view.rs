@@ -1,7 +1,8 @@
 //! A frozen look at the map.
 //!
-//! The applier publishes a view after each batch it has applied; readers on any thread use it without a
-//! lock, and a page or a snapshot written from it stays one moment of the store, however long it takes.
+//! The applier publishes a view after each batch it has applied; readers on any thread use it
+//! without a lock, and a page or a snapshot written from it stays one moment of the store, however
+//! long it takes.
 
 use std::ops::Bound;
 
@@ -19,8 +20,8 @@ pub(super) struct Slot {
     pub(super) hash: u64,
 }
 
-/// The map at one applied index. Cloning takes constant time: the map is persistent, and what a later
-/// write changes is copied then.
+/// The map at one applied index. Cloning takes constant time: the map is persistent, and what a
+/// later write changes is copied then.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub(super) map: OrdMap<Bytes, Slot>,
@@ -35,11 +36,11 @@ impl View {
         self.map.get(key).map(|slot| &slot.versioned)
     }
 
-    /// One page of the keys from `from` (inclusive) to `to` (exclusive; `None`: to the last key), in byte
-    /// order, and the key at which the next page begins if there is more.
+    /// One page of the keys from `from` (inclusive) to `to` (exclusive; `None`: to the last key),
+    /// in byte order, and the key at which the next page begins if there is more.
     ///
-    /// The page holds at most `limit` entries and `max_bytes` of keys and values, except that it always
-    /// holds one entry if there is any, so that paging makes progress.
+    /// The page holds at most `limit` entries and `max_bytes` of keys and values, except that it
+    /// always holds one entry if there is any, so that paging makes progress.
     #[must_use]
     pub fn range(
         &self,

@@ -20,6 +20,7 @@ use super::methods::{Binding, METHOD_NAME_MAX, Method, REPLY_BYTES_MAX};
 use super::outbox::Outbox;
 use super::wire::{self, COPY_MAX, Encoded};
 use crate::codec::api::{Code, Refusal};
+use crate::codec::decode_shared;
 
 /// Tells one accepted connection from every other of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,12 +56,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// The arguments, decoded.
+    /// The arguments, decoded; byte strings marked as shared are slices of the received buffer.
     ///
     /// # Errors
     /// A refusal to answer the call with.
     pub fn args<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        rmp_serde::from_slice(&self.args).map_err(|e| {
+        decode_shared(&self.args).map_err(|e| {
             let message = format!("the arguments of {} are malformed: {e}", self.method);
             Refusal::new(Code::BadRequest, message)
         })
@@ -237,7 +238,6 @@ impl Responder {
 
     /// A responder whose answer is received here, without a connection: for calls a node makes to
     /// itself, and for tests of services.
-    #[must_use]
     pub fn detached(method: Method) -> (Responder, oneshot::Receiver<Result<Bytes, Refusal>>) {
         let (sender, receiver) = oneshot::channel();
         (Responder { route: Some(Route::Local(sender)), method }, receiver)

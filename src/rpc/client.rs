@@ -30,6 +30,7 @@ use super::stream::Source;
 use super::tls::unix_now;
 use super::wire::{self, Encoded};
 use crate::codec::api::Refusal;
+use crate::codec::{decode, decode_shared};
 
 /// Why a call has no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -271,7 +272,7 @@ impl Connection {
         let submitted = wire::encode(args, |args| shared.submit(slot, method, args, deadline))
             .map_err(|e| CallError::NotSent(NotSent::Arguments(e)))??;
         let bytes = self.answer(submitted, deadline, timeout).await?;
-        wire::decode(&bytes).map_err(CallError::BadReply)
+        decode_shared(&bytes).map_err(|fault| CallError::BadReply(fault.to_string()))
     }
 
     /// The same with arguments and result encoded: the result is a slice of the buffer it was
@@ -303,9 +304,9 @@ impl Connection {
         drop(place);
         match answered {
             Ok(Ok(Answer::Reply(bytes))) => Ok(bytes),
-            Ok(Ok(Answer::Refusal(bytes))) => Err(match wire::decode_refusal(&bytes) {
+            Ok(Ok(Answer::Refusal(bytes))) => Err(match decode(&bytes) {
                 Ok(refusal) => CallError::Refused(refusal),
-                Err(fault) => CallError::BadReply(fault),
+                Err(fault) => CallError::BadReply(fault.to_string()),
             }),
             Ok(Err(_)) => Err(CallError::Lost(self.0.0.reason())),
             Err(_) => Err(CallError::TimedOut(timeout)),
@@ -431,7 +432,7 @@ fn deliver<R: AsyncRead + Unpin>(
             Kind::Refusal => Answer::Refusal(body),
             Kind::Close => {
                 calls = None;
-                let notice = wire::decode(&body).map_err(violation)?;
+                let notice = decode(&body).map_err(|fault| violation(fault.to_string()))?;
                 shared.refuse_more(CloseReason::Announced(notice));
                 continue;
             }

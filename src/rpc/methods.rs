@@ -73,7 +73,7 @@ const fn row(
 }
 
 impl Row {
-    const fn to_this_node(mut self) -> Row {
+    const fn bound_to_receiver(mut self) -> Row {
         self.binding = Binding::Receiver;
         self
     }
@@ -102,13 +102,13 @@ const KEYS: usize = 16 << 10;
 /// The table, in the order of [`Method`].
 const TABLE: [Row; 14] = [
     row(Method::RaftVote, "Raft.Vote", NODES, SMALL, "asks for a vote or a pre-vote")
-        .to_this_node()
+        .bound_to_receiver()
         .changes_something(),
     row(Method::RaftAppend, "Raft.Append", NODES, APPEND, "brings entries of the log")
-        .to_this_node()
+        .bound_to_receiver()
         .changes_something(),
     row(Method::RaftHeartbeat, "Raft.Heartbeat", NODES, SMALL, "proves that a leader lives")
-        .to_this_node()
+        .bound_to_receiver()
         .changes_something(),
     row(Method::BootAsk, "Boot.Ask", NODES, FOUNDING, "asks who a node is"),
     row(Method::BootDeliver, "Boot.Deliver", NODES, FOUNDING, "brings one message of the founding")

@@ -28,8 +28,8 @@ use super::refusals::{Reason, RefusalLog};
 use super::stop::Stop;
 use super::stream::{Buffered, Source, buffered, linger, write_frame};
 use super::tls::{Tls, certificate_end};
-use super::wire;
 use crate::codec::api::{Code, Refusal};
+use crate::codec::decode;
 
 /// What a node does with the connections and calls it is given. Called on the listener's thread, so
 /// nothing here may block.
@@ -305,8 +305,7 @@ fn judge(
     if kind != Kind::Hello {
         return Err(bad(format!("the first frame is a {}, not a hello", kind.word())));
     }
-    let hello: Hello =
-        wire::decode(body).map_err(|e| bad(format!("the hello is malformed: {e}")))?;
+    let hello: Hello = decode(body).map_err(|e| bad(format!("the hello is malformed: {e}")))?;
     let version = VERSIONS.common(hello.versions).ok_or_else(|| {
         let (ours, theirs) = (VERSIONS, hello.versions);
         bad(format!(

@@ -94,7 +94,7 @@ pub enum TlsError {
         /// The certificate's file.
         path: PathBuf,
         /// Whom it is for.
-        found: Identity,
+        found: Box<Identity>,
         /// The seat that was asked for.
         seat: String,
     },
@@ -104,9 +104,9 @@ pub enum TlsError {
         /// The certificate's file.
         path: PathBuf,
         /// Whom it is for.
-        found: Identity,
+        found: Box<Identity>,
         /// Who runs.
-        own: Identity,
+        own: Box<Identity>,
     },
     /// The TLS library does not take them.
     #[error("the certificate in {path} cannot be used: {fault}")]
@@ -182,7 +182,7 @@ impl TlsFiles {
         if self.identity.role != Role::Node || self.identity.name != seat {
             return Err(TlsError::WrongSeat {
                 path: self.certificate_path.clone(),
-                found: self.identity.clone(),
+                found: Box::new(self.identity.clone()),
                 seat: seat.to_owned(),
             });
         }

@@ -83,8 +83,8 @@ impl Tls {
         if files.identity != self.identity {
             return Err(TlsError::IdentityChanged {
                 path: files.certificate_path,
-                found: files.identity,
-                own: self.identity.clone(),
+                found: Box::new(files.identity),
+                own: Box::new(self.identity.clone()),
             });
         }
         self.snapshot.store(Arc::new(Snapshot::new(files, &self.provider)?));

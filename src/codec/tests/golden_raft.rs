@@ -1,0 +1,138 @@
+//! The exact bytes of what nodes say to each other, and of what the log holds besides commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::bytes;
+use super::golden::{golden, with_field};
+use crate::codec::raft::{Direction, RaftCall, decode_envelope, encode_envelope, route};
+use crate::raft::message::{self, AppendReply, HeartbeatReply, ReadRound, VoteReply};
+use crate::raft::{
+    Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, NodeId, Payload,
+    RequestId, Term,
+};
+
+pub(super) fn envelope(message: Message) -> Envelope {
+    Envelope { from: NodeId(1), to: NodeId(2), term: Term(3), request: RequestId(4), message }
+}
+
+fn check(message: Message, call: RaftCall, direction: Direction, expected: &[u8]) {
+    assert_eq!(route(&message), (call, direction));
+    let envelope = envelope(message);
+    let encoded = encode_envelope(&envelope);
+    assert_eq!(encoded, expected, "{envelope:?} became b\"{}\"", encoded.escape_ascii());
+    assert_eq!(decode_envelope(call, direction, &encoded), Ok(envelope.clone()));
+    let later = with_field(expected).into();
+    assert_eq!(decode_envelope(call, direction, &later), Ok(envelope), "a new field is skipped");
+}
+
+pub(super) fn membership() -> Membership {
+    let member = |n: u64| Member { name: format!("raft-{n}"), address: format!("h:{n}") };
+    Membership::of_voters(BTreeMap::from([(NodeId(7), member(0)), (NodeId(300), member(1))]))
+}
+
+#[test]
+fn votes() {
+    let vote = message::Vote { pre: true, campaign: Term(4), last: LogId::new(2, 9) };
+    check(
+        Message::Vote(vote),
+        RaftCall::Vote,
+        Direction::Request,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x83\xa3pre\xc3\xa8campaign\
+          \x04\xa4last\x82\xa4term\x02\xa5index\t",
+    );
+    let reply = VoteReply { pre: false, campaign: Term(4), granted: true };
+    check(
+        Message::VoteReply(reply),
+        RaftCall::Vote,
+        Direction::Reply,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x83\xa3pre\xc2\xa8campaign\
+          \x04\xa7granted\xc3",
+    );
+}
+
+#[test]
+fn heartbeats() {
+    let heartbeat = message::Heartbeat { commit: Index(500), round: ReadRound(6) };
+    check(
+        Message::Heartbeat(heartbeat),
+        RaftCall::Heartbeat,
+        Direction::Request,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x82\xa6commit\xcd\x01\xf4\xa5round\x06",
+    );
+    let reply = HeartbeatReply { round: ReadRound(6) };
+    check(
+        Message::HeartbeatReply(reply),
+        RaftCall::Heartbeat,
+        Direction::Reply,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x81\xa5round\x06",
+    );
+}
+
+#[test]
+fn appends() {
+    let payloads = [
+        Payload::Noop,
+        Payload::Command(bytes("cmd")),
+        Payload::Membership(Arc::new(membership())),
+        Payload::Command(bytes("")),
+    ];
+    let entries = (9..)
+        .zip(payloads)
+        .map(|(index, payload)| Entry { id: LogId::new(3, index), payload })
+        .collect();
+    let append = message::Append { base: LogId::new(2, 8), commit: Index(7), entries };
+    check(
+        Message::Append(append),
+        RaftCall::Append,
+        Direction::Request,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x83\xa4base\x82\xa4term\x02\
+          \xa5index\x08\xa6commit\x07\xa7entries\x94\x82\xa1t\x03\xa1k\x00\x83\xa1t\
+          \x03\xa1k\x01\xa1d\xc4\x03cmd\x83\xa1t\x03\xa1k\x02\xa1m\x82\xa7members\
+          \x82\x07\x82\xa4name\xa6raft-0\xa7address\xa3h:0\xcd\x01,\x82\xa4name\xa6raft-1\
+          \xa7address\xa3h:1\xa6voters\x92\x07\xcd\x01,\x83\xa1t\x03\xa1k\x01\xa1d\
+          \xc4\x00",
+    );
+    let probe = message::Append { base: LogId::ZERO, commit: Index(0), entries: vec![] };
+    check(
+        Message::Append(probe),
+        RaftCall::Append,
+        Direction::Request,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x83\xa4base\x82\xa4term\x00\
+          \xa5index\x00\xa6commit\x00\xa7entries\x90",
+    );
+    let reply = AppendReply::Accepted { matched: Index(12) };
+    check(
+        Message::AppendReply(reply),
+        RaftCall::Append,
+        Direction::Reply,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x81\xa8accepted\x81\xa7matched\x0c",
+    );
+    let reply = AppendReply::Conflict { base: LogId::new(2, 8), hint: LogId::new(1, 5) };
+    check(
+        Message::AppendReply(reply),
+        RaftCall::Append,
+        Direction::Reply,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x81\xa8conflict\x82\xa4base\
+          \x82\xa4term\x02\xa5index\x08\xa4hint\x82\xa4term\x01\xa5index\x05",
+    );
+}
+
+#[test]
+fn memberships_and_hard_state() {
+    golden(
+        &membership(),
+        b"\x82\xa7members\x82\x07\x82\xa4name\xa6raft-0\xa7address\xa3h:0\xcd\x01,\
+          \x82\xa4name\xa6raft-1\xa7address\xa3h:1\xa6voters\x92\x07\xcd\x01,",
+    );
+    let mut joint = membership();
+    joint.outgoing = BTreeSet::from([NodeId(7)]);
+    golden(
+        &joint,
+        b"\x83\xa7members\x82\x07\x82\xa4name\xa6raft-0\xa7address\xa3h:0\xcd\x01,\
+          \x82\xa4name\xa6raft-1\xa7address\xa3h:1\xa6voters\x92\x07\xcd\x01,\xa8outgoing\
+          \x91\x07",
+    );
+    golden(&HardState { term: Term(3), vote: Some(NodeId(9)) }, b"\x82\xa4term\x03\xa4vote\t");
+    golden(&HardState { term: Term(3), vote: None }, b"\x82\xa4term\x03\xa4vote\xc0");
+}

@@ -1,0 +1,13 @@
+//! What the bytes are, what becomes of bytes of another version, and what hostile bytes cannot do.
+
+mod golden;
+mod golden_raft;
+mod hostile;
+mod properties;
+mod sharing;
+
+use bytes::Bytes;
+
+pub(super) fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
