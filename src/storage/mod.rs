@@ -44,6 +44,7 @@
 
 mod contract;
 pub mod directory;
+pub mod faulty;
 pub mod fs;
 pub mod memory;
 mod platform;
@@ -64,6 +65,7 @@ use crate::raft::{
 };
 
 pub use directory::DataDir;
+pub use faulty::FaultyDisk;
 pub use fs::{Fs, RealFs};
 pub use memory::{MemoryDisk, MemoryLog};
 pub use wal::{LogOptions, Wal};
