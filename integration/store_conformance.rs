@@ -68,7 +68,11 @@ impl Bed for PowerLoss {
 }
 
 fn beds() -> Vec<Box<dyn Bed>> {
-    vec![Box::new(Files(tempfile::tempdir().unwrap())), Box::new(Memory(MemoryDisk::default()))]
+    vec![
+        Box::new(Files(tempfile::tempdir().unwrap())),
+        Box::new(Memory(MemoryDisk::default())),
+        Box::new(PowerLoss(FaultyDisk::new())),
+    ]
 }
 
 fn read_all(log: &dyn LogStore, last: u64) -> Vec<Entry> {

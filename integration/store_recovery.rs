@@ -1,10 +1,12 @@
 //! What a start makes of a log that was cut short or damaged: exhaustively over every call of a scripted
 //! life, and over every bit of a reference log (D7-D10).
 
-use std::path::Path;
+use std::fmt::Debug;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use balsa::raft::{Boot, Entry, HardState, Index, NodeId};
-use balsa::storage::faulty::{Failure, Survival};
+use balsa::storage::faulty::{Failure, SECTOR_BYTES, Survival};
 use balsa::storage::{
     Batch, DataDir, FaultyDisk, LogOptions, LogStore, RestoredLog, StorageError, Wal,
 };
@@ -249,4 +251,140 @@ fn a_crash_at_any_call_keeps_all_that_was_synced() {
             }
         }
     }
+}
+
+#[test]
+fn a_failing_call_stops_the_store_and_loses_nothing() {
+    for call in 0..calls_of_the_scripted_life() {
+        for failure in [Failure::Error(ErrorKind::Other), Failure::Partly] {
+            fail_and_recover(call, failure, Survival::Nothing);
+            fail_and_recover(call, failure, Survival::Everything);
+            fail_and_recover(call, failure, Survival::Some(call));
+        }
+    }
+}
+
+#[test]
+fn a_failing_read_is_reported_as_such_and_never_as_damage() {
+    let mut life = Life::new(FaultyDisk::new());
+    life.run().unwrap();
+    life.lose_power(Survival::Nothing);
+    let expected = life.model.now().clone();
+    let mut failures = 0;
+    for skip in 0.. {
+        let disk = life.disk.fork();
+        disk.fail_read_after(skip);
+        match open(&disk) {
+            Ok((_, _, state)) => {
+                assert_eq!(state, expected);
+                break;
+            }
+            Err(StorageError::Io { .. }) => failures += 1,
+            Err(other) => panic!("read {skip}: {other}"),
+        }
+        disk.kill();
+        assert_eq!(open(&disk).unwrap().2, expected, "a failed start changes nothing");
+    }
+    assert!(failures > 5, "{failures}");
+}
+
+/// A log of several segments whose last group commit is larger than one record.
+fn reference() -> Life {
+    let mut life = Life::new(FaultyDisk::new());
+    life.run().unwrap();
+    life.log = None;
+    life.disk.lose_power(Survival::Nothing);
+    life
+}
+
+fn log_files(disk: &FaultyDisk) -> Vec<PathBuf> {
+    disk.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "log")).collect()
+}
+
+#[derive(Debug, Default)]
+struct Verdicts {
+    whole: usize,
+    cut: usize,
+    damaged: usize,
+}
+
+impl Verdicts {
+    /// Opens a changed reference log: it must be whole, cut within its last group commit, or refused.
+    fn judge(&mut self, life: &Life, change: impl FnOnce(&FaultyDisk), what: &dyn Debug) {
+        let disk = life.disk.fork();
+        change(&disk);
+        match open(&disk) {
+            Ok((_, _, state)) if state == *life.model.now() => self.whole += 1,
+            Ok((_, _, state)) => {
+                let allowed = &life.model.states[life.model.proven..];
+                assert!(
+                    allowed.contains(&state),
+                    "{what:?}: something durable was lost: {state:?}"
+                );
+                self.cut += 1;
+            }
+            Err(error @ StorageError::Damaged { .. }) => {
+                assert_eq!(error.exit_status(), 65);
+                self.damaged += 1;
+            }
+            Err(error) => panic!("{what:?}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_refused_or_cut_within_the_last_commit() {
+    let life = reference();
+    let mut verdicts = Verdicts::default();
+    for path in log_files(&life.disk) {
+        let content = life.disk.content(&path).unwrap();
+        // Behind the last byte that is not zero one sector stands for all.
+        let end = content.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        for at in 0..content.len().min(end + SECTOR_BYTES) {
+            for bit in 0..8 {
+                let flip = |disk: &FaultyDisk| disk.corrupt(&path, |bytes| bytes[at] ^= 1 << bit);
+                verdicts.judge(&life, flip, &(&path, at, bit));
+            }
+        }
+    }
+    assert!(verdicts.damaged > 1000 && verdicts.whole > 1000 && verdicts.cut > 100, "{verdicts:?}");
+}
+
+#[test]
+fn every_zeroed_sector_is_refused_or_cut_within_the_last_commit() {
+    let life = reference();
+    let mut verdicts = Verdicts::default();
+    for path in log_files(&life.disk) {
+        let length = life.disk.content(&path).unwrap().len();
+        for start in (0..length).step_by(SECTOR_BYTES) {
+            let end = (start + SECTOR_BYTES).min(length);
+            let zero = |disk: &FaultyDisk| disk.corrupt(&path, |bytes| bytes[start..end].fill(0));
+            verdicts.judge(&life, zero, &(&path, start));
+        }
+    }
+    assert!(verdicts.damaged > 3 && verdicts.whole > 1 && verdicts.cut > 0, "{verdicts:?}");
+}
+
+#[test]
+fn every_shortened_or_missing_file_is_refused() {
+    let life = reference();
+    let mut verdicts = Verdicts::default();
+    let files = log_files(&life.disk);
+    let newest = files
+        .iter()
+        .rposition(|path| life.disk.content(path).unwrap().iter().any(|byte| *byte != 0))
+        .unwrap();
+    for (number, path) in files.iter().enumerate() {
+        let length = life.disk.content(path).unwrap().len();
+        for keep in 0..length {
+            let damaged = verdicts.damaged;
+            verdicts.judge(&life, |disk| disk.corrupt(path, |b| b.truncate(keep)), &(path, keep));
+            assert!(number != newest || verdicts.damaged > damaged, "{path:?} {keep}");
+            assert_eq!(verdicts.cut, 0, "a shorter file is no torn write: {path:?} {keep}");
+        }
+        let damaged = verdicts.damaged;
+        verdicts.judge(&life, |disk| disk.fs().remove(path).unwrap(), path);
+        assert!(number >= newest || verdicts.damaged > damaged, "{path:?} removed");
+    }
+    assert!(verdicts.damaged > 1000, "{verdicts:?}");
 }
