@@ -253,6 +253,7 @@ async fn a_peer_that_never_reads_is_bounded_and_cut_off() {
     let server = Server::start(limits, Tester::default()).await;
     let mut raw = Raw::greeted(&server).await;
     let mut asked = BytesMut::new();
+    // More than the system's own buffers take.
     for seq in 1..=200 {
         asked.extend_from_slice(&request("Kv.Get", seq, 60_000, &Ask::Zeros(1 << 20)));
     }
