@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -38,7 +39,7 @@ impl Process {
                 command.env_remove(name);
             }
         }
-        let child = command
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -46,7 +47,13 @@ impl Process {
             .spawn()?;
         let draft = self.pid_file.with_extension("new");
         fs::write(&draft, format!("{}\n", child.id()))?;
-        fs::rename(&draft, &self.pid_file)
+        fs::rename(&draft, &self.pid_file)?;
+        // The system lets go of us a moment before it shows the new process's arguments, by which we
+        // recognise it. One that has ended by then is found out by whoever looks next.
+        while !self.is_running() && child.try_wait()?.is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// The process, if it runs and is this node's.
