@@ -231,3 +231,21 @@ fn storms() {
     assert!(weather.leaderships > 3 * storms, "{weather:?}");
     assert!(weather.truncations > storms / 4, "{weather:?}");
 }
+
+/// Determinism: the same inputs cause the same effects, so that a seed repeats its storm.
+#[test]
+fn a_seed_repeats_its_storm() {
+    let story = |seed| {
+        let mut storm = Storm::new(seed);
+        let mut told = Vec::new();
+        for _ in 0..500 {
+            storm.step();
+            let nodes = storm.cluster.nodes.values();
+            told.push(nodes.map(|node| format!("{:?}", node.core)).collect::<Vec<_>>());
+        }
+        told
+    };
+    for seed in 0..3 {
+        assert!(story(seed) == story(seed), "seed {seed} told two stories");
+    }
+}
