@@ -14,7 +14,7 @@
 //!   and of several that do the same the first is used first.
 //! - Values that nobody looks for are all the same.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -91,6 +91,7 @@ impl Action {
     fn sees(self) -> Option<Value> {
         match self {
             Action::Read(value) => Some(value),
+            Action::Delete(Some(false)) => Some(ABSENT),
             Action::Cas { expected, held: Some(true), .. } => Some(expected),
             _ => None,
         }
@@ -184,6 +185,8 @@ struct Search<'a> {
     unknown: Vec<(Time, Action)>,
     /// For each return, how many of the unknown ones were called before it.
     unknown_called: Vec<usize>,
+    /// Which of the unknown ones leave a value, by that value, in order.
+    unknown_writers: HashMap<Value, Vec<usize>>,
     /// For each value, the last call that must find it, if only one operation writes the value.
     wanted_until: Vec<Option<Time>>,
 }
@@ -214,7 +217,12 @@ impl<'a> Search<'a> {
         let called =
             |operation: &Answered| unknown.partition_point(|(call, _)| *call <= operation.returned);
         let unknown_called = answered.iter().map(called).collect();
-        Search { answered, pending, unknown, unknown_called, wanted_until }
+        let mut unknown_writers: HashMap<Value, Vec<usize>> = HashMap::new();
+        for (number, (_, action)) in unknown.iter().enumerate() {
+            let left = action.writes().unwrap_or(ABSENT);
+            unknown_writers.entry(left).or_default().push(number);
+        }
+        Search { answered, pending, unknown, unknown_called, unknown_writers, wanted_until }
     }
 
     fn run(&self, deadline: Instant) -> Verdict {
@@ -295,7 +303,7 @@ impl<'a> Search<'a> {
         let blind = |action: Action| matches!(action, Action::Put(_) | Action::Delete(None));
         // Of several that do the same, the first: they are all there for good.
         let mut offered = HashSet::new();
-        for number in 0..self.unknown_called[position.passed] {
+        for number in self.helpful(position, pending) {
             let action = self.unknown[number].1;
             let changes = action.step(position.value).is_some_and(|new| new != position.value);
             let useful = changes && !(position.unseen && blind(action));
@@ -313,6 +321,37 @@ impl<'a> Search<'a> {
             }
         }
         choices
+    }
+
+    /// The unknown operations that could, alone or through other unknown ones, make a pending
+    /// operation fit, in order.
+    fn helpful(&self, position: &Position, pending: &[usize]) -> Vec<usize> {
+        let called = self.unknown_called[position.passed];
+        let mut wanted = Vec::new();
+        for &index in pending {
+            let Answered { slot, action, .. } = self.answered[index];
+            if position.placed.has(slot) || action.step(position.value).is_some() {
+                continue;
+            }
+            match action.sees() {
+                Some(value) => wanted.push(value),
+                // Any other value would do.
+                None => return (0..called).collect(),
+            }
+        }
+        let mut helpful = BTreeSet::new();
+        while let Some(value) = wanted.pop() {
+            let Some(writers) = self.unknown_writers.get(&value) else { continue };
+            for &number in writers.iter().take_while(|number| **number < called) {
+                if !position.used.has(number)
+                    && helpful.insert(number)
+                    && let Action::Cas { expected, .. } = self.unknown[number].1
+                {
+                    wanted.push(expected);
+                }
+            }
+        }
+        helpful.into_iter().collect()
     }
 
     fn place(&self, position: &mut Position, choice: Choice) {
