@@ -143,6 +143,7 @@ impl Cluster {
 
     /// What all nodes that run say of themselves, if they all answer.
     pub fn statuses(&self) -> Option<Vec<StatusReply>> {
+        self.assert_alive();
         self.running().into_iter().map(|node| self.status(node)).collect()
     }
 
@@ -207,10 +208,10 @@ impl Cluster {
     }
 
     /// Fails if a node that should run has ended by itself.
-    pub fn assert_alive(&mut self) {
-        for node in &mut self.nodes {
+    pub fn assert_alive(&self) {
+        for node in &self.nodes {
             if let Some(status) = node.ended() {
-                panic!("{} ended by itself: {status}; it said:\n{}", node.name, tail(&node.said()));
+                panic!("{} ended by itself: {status}", node.name);
             }
         }
     }
@@ -231,15 +232,10 @@ impl Drop for Cluster {
             self.directory.disable_cleanup(true);
             eprintln!("the cluster's directory is left: {}", self.directory.path().display());
             for node in &self.nodes {
-                eprintln!("--- the end of {}'s log\n{}", node.name, tail(&node.said()));
+                eprintln!("--- the end of {}'s log\n{}", node.name, node.last_words());
             }
         }
     }
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
 /// A runtime of one thread.

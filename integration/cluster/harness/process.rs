@@ -1,5 +1,6 @@
 //! One node's process: its own directory, its own log file, and nobody else's pid.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ pub struct Process {
     pub more: Vec<OsString>,
     /// Blocks of 1024 bytes that a file of it may have (a disk that fails, without a disk that fails).
     pub file_blocks: Option<u32>,
-    child: Option<Child>,
+    child: RefCell<Option<Child>>,
 }
 
 impl Process {
@@ -48,13 +49,13 @@ impl Process {
             seeds: seeds.to_owned(),
             more: Vec::new(),
             file_blocks: None,
-            child: None,
+            child: RefCell::new(None),
         }
     }
 
     /// Starts it; does not wait for anything.
     pub fn start(&mut self) {
-        assert!(self.child.is_none(), "{} runs already", self.name);
+        assert!(!self.runs(), "{} runs already", self.name);
         let log = || -> File {
             let file = OpenOptions::new().create(true).append(true).open(&self.log);
             file.expect("the node's log file")
@@ -85,21 +86,21 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log())
             .stderr(log());
-        self.child = Some(command.spawn().expect("srvraft starts"));
+        *self.child.borrow_mut() = Some(command.spawn().expect("srvraft starts"));
     }
 
     /// Whether it was started and neither killed nor seen to end.
     pub fn runs(&self) -> bool {
-        self.child.is_some()
+        self.child.borrow().is_some()
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a running process").id()
+        self.child.borrow().as_ref().expect("a running process").id()
     }
 
     /// `kill -9`, and waits for the end.
     pub fn kill9(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some(mut child) = self.child.get_mut().take() {
             // Fails only if it ended by itself, which the caller finds in its log.
             let _ = child.kill();
             child.wait().expect("one's own child can be waited for");
@@ -107,22 +108,23 @@ impl Process {
     }
 
     /// Its exit status, if it has ended by itself.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        let status = self.child.as_mut()?.try_wait().expect("one's own child can be asked");
+    pub fn ended(&self) -> Option<ExitStatus> {
+        let mut child = self.child.borrow_mut();
+        let status = child.as_mut()?.try_wait().expect("one's own child can be asked");
         if status.is_some() {
-            self.child = None;
+            *child = None;
         }
         status
     }
 
     /// Waits until it has ended by itself. `None` as code: a signal ended it.
-    pub fn wait_for_end(&mut self, limit: Duration) -> Option<i32> {
+    pub fn wait_for_end(&self, limit: Duration) -> Option<i32> {
         let what = format!("{} ends", self.name);
         until(&what, limit, || self.ended()).code()
     }
 
     /// Sends SIGTERM and returns the exit code.
-    pub fn terminate(&mut self) -> Option<i32> {
+    pub fn terminate(&self) -> Option<i32> {
         let pid = self.pid().to_string();
         let sent = Command::new("bash").args(["-c", "kill -TERM \"$1\"", "bash", &pid]).status();
         assert!(sent.expect("bash is there").success(), "SIGTERM to one's own child");
@@ -142,6 +144,13 @@ impl Process {
     pub fn said(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The last lines it has written, without backtraces.
+    pub fn last_words(&self) -> String {
+        let said = self.said();
+        let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("  ")).collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
     /// Lines that no healthy node writes.
