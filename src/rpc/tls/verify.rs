@@ -68,7 +68,9 @@ fn states_usage(
 ) -> Result<(), Fault> {
     let says_so = X509Certificate::from_der(end_entity)
         .ok()
-        .and_then(|(_, leaf)| leaf.extended_key_usage().ok().flatten().map(|use_| stated(use_.value)))
+        .and_then(|(_, leaf)| {
+            leaf.extended_key_usage().ok().flatten().map(|use_| stated(use_.value))
+        })
         .unwrap_or(false);
     if says_so { Ok(()) } else { Err(Fault::WrongUsage { needed }) }
 }
