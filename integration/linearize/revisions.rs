@@ -182,8 +182,8 @@ impl<'a> Check<'a> {
             let mut state: (u64, Option<&Bytes>) = (0, None);
             for ((revision, looked), operation) in timeline {
                 let upto = if looked { revision } else { revision - 1 };
-                if let Some(need) = fits(operation, looked, state)? {
-                    if !self.explained(operation, state.0, upto, &need) {
+                if let Some(need) = fits(operation, looked, state)?
+                    && !self.explained(operation, state.0, upto, &need) {
                         return violation(format!(
                             "at revision {revision} the key had {} since revision {}: {}",
                             state.1.map_or("no value".to_owned(), |value| {
@@ -193,7 +193,6 @@ impl<'a> Check<'a> {
                             operation.describe()
                         ));
                     }
-                }
                 if !looked {
                     state = (revision, written(operation));
                 }
