@@ -6,13 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use balsa::raft::{
-    Boot, Entry, HardState, Index, LogId, Member, Membership, NodeId, Payload, PersistToken, Term,
+    Boot, Entry, HardState, Index, LogId, Member, Membership, NodeId, Payload, Term,
 };
+use balsa::storage::faulty::Survival;
 use balsa::storage::{
-    Batch, DataDir, LogOptions, LogStore, MemoryDisk, MemoryLog, RealFs, RestoredLog, Seen,
-    StorageError,
+    Batch, DataDir, FaultyDisk, LogOptions, LogStore, MemoryDisk, MemoryLog, RealFs, RestoredLog,
+    Seen, StorageError,
 };
-use bytes::Bytes;
+
+mod store_support;
+
+use store_support::{batch, command, term};
 
 /// A place where a store can be opened again and again.
 trait Bed: Debug {
@@ -50,21 +54,25 @@ impl Bed for Memory {
     }
 }
 
+/// A simulated disk that loses everything unsynced whenever the store is opened anew.
+#[derive(Debug)]
+struct PowerLoss(FaultyDisk);
+
+impl Bed for PowerLoss {
+    fn open(&self) -> (Box<dyn LogStore>, RestoredLog) {
+        self.0.lose_power(Survival::Nothing);
+        let dir = DataDir::open(self.0.fs(), Path::new("/data"), "raft-0").unwrap();
+        let (log, restored) = dir.open_log(small()).unwrap();
+        (Box::new(log), restored)
+    }
+}
+
 fn beds() -> Vec<Box<dyn Bed>> {
-    vec![Box::new(Files(tempfile::tempdir().unwrap())), Box::new(Memory(MemoryDisk::default()))]
-}
-
-fn command(term: u64, index: u64, bytes: usize) -> Entry {
-    let value = vec![b'a' + (index % 26) as u8; bytes];
-    Entry { id: LogId::new(term, index), payload: Payload::Command(Bytes::from(value)) }
-}
-
-fn term(term: u64, vote: Option<u64>) -> Option<HardState> {
-    Some(HardState { term: Term(term), vote: vote.map(NodeId) })
-}
-
-fn batch(hard_state: Option<HardState>, after: Option<u64>, entries: Vec<Entry>) -> Batch {
-    Batch { token: PersistToken(0), hard_state, truncate_after: after.map(Index), entries }
+    vec![
+        Box::new(Files(tempfile::tempdir().unwrap())),
+        Box::new(Memory(MemoryDisk::default())),
+        Box::new(PowerLoss(FaultyDisk::new())),
+    ]
 }
 
 fn read_all(log: &dyn LogStore, last: u64) -> Vec<Entry> {

@@ -25,6 +25,7 @@ impl FormatTime for Utc {
 /// Starts logging (`BALSA_LOG`, such as `debug` or `balsa::rpc=trace`, chooses what; `info` unless set)
 /// and makes every panic end the process: an actor whose handler panicked would die alone and leave the
 /// process alive without its core (correctness A3).
+#[expect(clippy::disallowed_methods, reason = "the panic hook is where the process ends")]
 pub fn init(format: LogFormat) {
     let filter = EnvFilter::try_from_env("BALSA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()

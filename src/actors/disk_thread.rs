@@ -208,8 +208,8 @@ fn newer(own: HardState, ahead: HardState) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::{Entry, LogId, Payload, Term};
-    use crate::storage::LogReader;
+    use crate::raft::{Entry, LogId, NodeId, Payload, Term};
+    use crate::storage::{LogReader, Seen};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex, mpsc};
 
@@ -237,6 +237,7 @@ mod tests {
         fn reader(&self) -> Box<dyn LogReader> {
             unreachable!("the disk thread never reads")
         }
+        fn note_seen(&mut self, _: NodeId, _: Seen) {}
     }
 
     fn entries(token: u64) -> Batch {
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn a_full_disk_holds_entries_back_but_not_votes_and_recovers_by_itself() {
         let shared = Arc::new(Shared::default());
-        let (events, reported) = mpsc::channel();
+        let (events, reported) = mpsc::sync_channel(1024);
         let report = move |event| events.send(event).unwrap();
         let mut disk = DiskThread::start(Box::new(Probe(Arc::clone(&shared))), report).unwrap();
         shared.full.store(true, Ordering::SeqCst);
@@ -276,7 +277,7 @@ mod tests {
     #[test]
     fn many_batches_share_a_sync_and_the_last_token_is_reported() {
         let shared = Arc::new(Shared::default());
-        let (events, reported) = mpsc::channel();
+        let (events, reported) = mpsc::sync_channel(1024);
         let report = move |event| events.send(event).unwrap();
         let mut disk = DiskThread::start(Box::new(Probe(Arc::clone(&shared))), report).unwrap();
         for token in 1..=500 {

@@ -14,6 +14,6 @@ pub fn storage(error: &StorageError) -> ! {
 
 /// Ends the process because an actor that must live has died.
 pub fn actor(name: &str) -> ! {
-    tracing::error!(actor = name, "an actor that must live has died; the process ends");
-    std::process::abort()
+    // The panic hook writes the last line and ends the process.
+    panic!("the {name} has died, and the node cannot go on without it")
 }

@@ -204,7 +204,7 @@ impl NodeService {
             return;
         };
         let asked = member.node.send(Status);
-        actix_rt::spawn(async move {
+        tokio::spawn(async move {
             match asked.await {
                 Ok(status) => reply.send(&status_reply(&standing, Some(&status))),
                 Err(_) => reply.refuse(busy()),
@@ -215,7 +215,7 @@ impl NodeService {
     fn members(&self, member: &Member, reply: Responder) {
         let standing = Arc::clone(&self.standing);
         let asked = member.node.send(Status);
-        actix_rt::spawn(async move {
+        tokio::spawn(async move {
             match asked.await {
                 Ok(status) => reply.send(&members_reply(&standing, &status)),
                 Err(_) => reply.refuse(busy()),
@@ -229,7 +229,7 @@ impl NodeService {
             Err(error) => return call.reply.refuse(bad_request(&error)),
         };
         let (standing, member) = (Arc::clone(&self.standing), Arc::clone(member));
-        actix_rt::spawn(async move {
+        tokio::spawn(async move {
             let Ok(status) = member.node.send(Status).await else {
                 return call.reply.refuse(busy());
             };

@@ -87,7 +87,7 @@ impl Supervisor {
     fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
         let options = LogOptions::default();
-        let (mut wal, mut restored) = directory.open_log(options.clone())?;
+        let (mut wal, mut restored) = directory.open_log(options)?;
         if restored.shape.last() == raft::LogId::ZERO {
             // The founding decided and is on disk; the log begins with its membership. A crash between
             // the two leads here again.

@@ -1,3 +1,8 @@
-//! `cltraft`: everything a person or a script does.
+//! Everything a person or a script does with a cluster: commands, shell, benchmark, certificates, local
+//! clusters. All of it is in [`balsa::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(balsa::cli::cltraft(std::env::args_os().skip(1).collect()))
+}

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::bench::Report;
+use super::selftest::Step;
 use crate::client::{self, ErrorKind, Written};
 use crate::codec::api::{GetReply, KeyValue, ReplicationReply, StatusReply};
 
@@ -63,7 +65,7 @@ pub struct NodeAnswer {
 }
 
 /// An answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// Of `put`, `delete`, `cas`.
     Written {
@@ -101,6 +103,10 @@ pub enum Answer {
         /// The seat.
         name: String,
     },
+    /// Of `test`: one line of it.
+    Step(Step),
+    /// Of `bench`.
+    Measured(Report),
     /// Of any of them.
     Failed(Failure),
 }

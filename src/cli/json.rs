@@ -123,6 +123,7 @@ pub fn lines(answer: &Answer) -> Vec<Object> {
             entries.iter().map(line).collect()
         }
         Answer::Nodes(nodes) => nodes.iter().map(node).collect(),
+        Answer::Step(step) => step.json().into_iter().collect(),
         other => vec![single(other)],
     }
 }
@@ -140,6 +141,10 @@ pub fn one(answers: &[Answer]) -> Object {
             [one] => node(one),
             many => Object::default().with("nodes", many.iter().map(node).collect::<Vec<_>>()),
         },
+        [Answer::Step(_), ..] => {
+            let steps: Vec<Object> = answers.iter().flat_map(lines).collect();
+            Object::default().with("steps", steps)
+        }
         [Answer::Entries { .. }, ..] | [] => {
             let entries: Vec<Object> = answers.iter().flat_map(lines).collect();
             Object::default().with("entries", entries)
@@ -181,6 +186,8 @@ fn single(answer: &Answer) -> Object {
         Answer::Stopped { name } => {
             Object::default().with("name", name.as_str()).with("stopped", true)
         }
+        Answer::Measured(report) => report.json(),
+        Answer::Step(step) => step.json().unwrap_or_default(),
         Answer::Failed(_) | Answer::Entries { .. } | Answer::Nodes(_) => Object::default(),
     };
     match answer.failure() {

@@ -70,6 +70,8 @@ pub fn lines(answer: &Answer, lang: Lang) -> String {
                 Lang::Es => format!("Nodo {name} detenido correctamente.\n"),
             }
         }
+        Answer::Step(step) => step.line(lang),
+        Answer::Measured(report) => report.text(),
         Answer::Failed(_) => String::new(),
     }
 }

@@ -201,8 +201,10 @@ impl Leader {
         reply: HeartbeatReply,
     ) {
         let Some(progress) = self.peers.get_mut(&from) else { return };
-        assert!(reply.round <= self.reads.newest(), "a round is the leader's own (R1)");
         progress.heard();
+        if reply.round > self.reads.newest() {
+            return; // Nonsense: rounds are the leader's own (R1).
+        }
         progress.confirm(reply.round);
         self.confirm_reads(common);
     }

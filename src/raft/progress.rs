@@ -150,10 +150,15 @@ impl Progress {
         }
     }
 
-    /// The peer has everything up to `matched`. False: the answer was to no request in flight.
+    /// The peer has everything up to `matched`. False: the answer was to no request in flight (S11),
+    /// or claims more than was sent.
     pub(super) fn accepted(&mut self, request: RequestId, matched: Index) -> bool {
         let Some(append) = self.take(request) else { return false };
-        assert!(matched <= append.upto, "a peer acknowledges no more than it was sent (S11)");
+        if matched > append.upto {
+            // Nonsense, and no reason to take down one leader after another: it proves nothing.
+            self.probe_at(self.matched.next(), true);
+            return false;
+        }
         self.matched = self.matched.max(matched);
         if matched < append.upto {
             // Fewer entries were sent than asked for; go on where they ended.

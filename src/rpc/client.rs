@@ -30,6 +30,7 @@ use super::stream::Source;
 use super::tls::unix_now;
 use super::wire::{self, Encoded};
 use crate::codec::api::Refusal;
+use crate::codec::{decode, decode_shared};
 
 /// Why a call has no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -96,6 +97,8 @@ pub(super) struct Shared {
     calls: Mutex<Calls>,
     next: AtomicU64,
     slots: Semaphore,
+    /// Something was written.
+    room: Notify,
     want_close: Notify,
     closed: watch::Sender<Option<CloseReason>>,
 }
@@ -136,6 +139,7 @@ impl Shared {
             calls: Mutex::default(),
             next: AtomicU64::new(1),
             slots,
+            room: Notify::new(),
             want_close: Notify::new(),
             closed: watch::Sender::new(None),
         })
@@ -161,6 +165,7 @@ impl Shared {
         };
         self.slots.close();
         self.outbox.end();
+        self.room.notify_waiters();
         self.closed.send_replace(Some(reason));
     }
 
@@ -172,7 +177,28 @@ impl Shared {
         CallError::NotSent(NotSent::Closed(self.reason()))
     }
 
+    /// A place among the calls in flight, and room in the queue: calls that were given up may still
+    /// be there, and a server that does not read them must not make this process grow.
     async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, CallError> {
+        let slot = self.place(deadline).await?;
+        while self.outbox.queued() >= self.limits.queued_bytes {
+            let mut written = pin!(self.room.notified());
+            // Listens before it looks again, so that no wake-up falls between the two.
+            written.as_mut().enable();
+            if self.outbox.queued() < self.limits.queued_bytes {
+                break;
+            }
+            if self.slots.is_closed() {
+                return Err(self.closed_already());
+            }
+            if timeout_at(deadline, written).await.is_err() {
+                return Err(CallError::NotSent(NotSent::Busy));
+            }
+        }
+        Ok(slot)
+    }
+
+    async fn place(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, CallError> {
         match self.slots.try_acquire() {
             Ok(slot) => Ok(slot),
             Err(TryAcquireError::Closed) => Err(self.closed_already()),
@@ -197,11 +223,6 @@ impl Shared {
         let bytes = args.len();
         if bytes > method.args_max() {
             return Err(CallError::NotSent(NotSent::TooLarge { method, bytes }));
-        }
-        // Calls that were given up may still be queued; the server that does not read them must not
-        // make this process grow.
-        if self.outbox.queued() + bytes > self.limits.queued_bytes.max(2 * bytes) {
-            return Err(CallError::NotSent(NotSent::Busy));
         }
         let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1);
         let left = u32::try_from(left).unwrap_or(u32::MAX);
@@ -271,7 +292,7 @@ impl Connection {
         let submitted = wire::encode(args, |args| shared.submit(slot, method, args, deadline))
             .map_err(|e| CallError::NotSent(NotSent::Arguments(e)))??;
         let bytes = self.answer(submitted, deadline, timeout).await?;
-        wire::decode(&bytes).map_err(CallError::BadReply)
+        decode_shared(&bytes).map_err(|fault| CallError::BadReply(fault.to_string()))
     }
 
     /// The same with arguments and result encoded: the result is a slice of the buffer it was
@@ -303,9 +324,9 @@ impl Connection {
         drop(place);
         match answered {
             Ok(Ok(Answer::Reply(bytes))) => Ok(bytes),
-            Ok(Ok(Answer::Refusal(bytes))) => Err(match wire::decode_refusal(&bytes) {
+            Ok(Ok(Answer::Refusal(bytes))) => Err(match decode(&bytes) {
                 Ok(refusal) => CallError::Refused(refusal),
-                Err(fault) => CallError::BadReply(fault),
+                Err(fault) => CallError::BadReply(fault.to_string()),
             }),
             Ok(Err(_)) => Err(CallError::Lost(self.0.0.reason())),
             Err(_) => Err(CallError::TimedOut(timeout)),
@@ -350,7 +371,9 @@ where
 {
     let reason = {
         let mut writing =
-            pin!(shared.outbox.write_to(&mut writer, shared.limits.write_stall, || ()));
+            pin!(shared.outbox.write_to(&mut writer, shared.limits.write_stall, || {
+                shared.room.notify_waiters();
+            }));
         let mut reading = pin!(read(&shared, &mut source, expires));
         let reason = tokio::select! {
             biased;
@@ -431,7 +454,7 @@ fn deliver<R: AsyncRead + Unpin>(
             Kind::Refusal => Answer::Refusal(body),
             Kind::Close => {
                 calls = None;
-                let notice = wire::decode(&body).map_err(violation)?;
+                let notice = decode(&body).map_err(|fault| violation(fault.to_string()))?;
                 shared.refuse_more(CloseReason::Announced(notice));
                 continue;
             }

@@ -22,6 +22,7 @@ use super::stream::Source;
 use super::tls::unix_now;
 use super::wire;
 use crate::codec::api::{Code, Refusal};
+use crate::codec::msgpack::{DEPTH_MAX, check, decode};
 
 /// How reading ended.
 enum End {
@@ -213,7 +214,7 @@ fn judge(
     match head.kind {
         Kind::Request => {}
         Kind::Close => {
-            let said = body.ok().and_then(|body| wire::decode(&body).ok());
+            let said = body.ok().and_then(|body| decode(&body).ok());
             return Err(said.map_or(CloseReason::Ended, CloseReason::Announced));
         }
         other => {
@@ -264,8 +265,8 @@ fn request(
         let message = format!("the deadline of {method} passed before it was begun");
         return Err(Refusal::new(Code::DeadlineExceeded, message));
     }
-    wire::check(&args).map_err(|fault| {
-        let message = format!("the arguments of {method} are not MessagePack: {fault}");
+    check(&args, DEPTH_MAX).map_err(|fault| {
+        let message = format!("the arguments of {method} are refused: {fault}");
         Refusal::new(Code::BadRequest, message)
     })?;
     let reply = Responder::new(peer.link.clone(), head.seq, method);

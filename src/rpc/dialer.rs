@@ -21,8 +21,8 @@ use super::limits::Limits;
 use super::refusals::Reason;
 use super::stream::{Buffered, Source, buffered, write_frame};
 use super::tls::{Tls, Witness, certificate_end};
-use super::wire;
 use crate::codec::api::Refusal;
+use crate::codec::{DecodeError, decode};
 
 /// Whom a dialer accepts at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,18 +312,19 @@ impl Attempt<'_> {
             (Err(reason), _) => return Err(lost(reason)),
         };
         let violation = |what: String| lost(CloseReason::Violation(what));
+        let malformed = |fault: DecodeError| violation(fault.to_string());
         match head.kind {
             Kind::HelloAck => {
-                let ack: HelloAck = wire::decode(&body).map_err(violation)?;
+                let ack: HelloAck = decode(&body).map_err(malformed)?;
                 let shared = Shared::new(identity, ack, self.dialer.limits.clone());
                 Ok(Connection::spawn(shared, source, writer, expires))
             }
             Kind::Refusal => {
-                let refusal = wire::decode_refusal(&body).map_err(violation)?;
+                let refusal = decode(&body).map_err(malformed)?;
                 Err(DialError::HelloRefused { address: self.address(), refusal })
             }
             Kind::Close => {
-                let notice = wire::decode(&body).map_err(violation)?;
+                let notice = decode(&body).map_err(malformed)?;
                 Err(lost(CloseReason::Announced(notice)))
             }
             other => Err(violation(format!("it answered the hello with a {}", other.word()))),

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -28,8 +28,8 @@ use super::refusals::{Reason, RefusalLog};
 use super::stop::Stop;
 use super::stream::{Buffered, Source, buffered, linger, write_frame};
 use super::tls::{Tls, certificate_end};
-use super::wire;
 use crate::codec::api::{Code, Refusal};
+use crate::codec::decode;
 
 /// What a node does with the connections and calls it is given. Called on the listener's thread, so
 /// nothing here may block.
@@ -64,6 +64,8 @@ pub(super) struct Shared {
     pub(super) stop: Stop,
     log: RefusalLog,
     next: AtomicU64,
+    /// Bytes waiting to be written on all connections.
+    queued: Arc<AtomicUsize>,
 }
 
 impl Shared {
@@ -91,6 +93,7 @@ pub async fn serve(
         stop,
         log: RefusalLog::default(),
         next: AtomicU64::new(1),
+        queued: Arc::default(),
     });
     let mut connections = JoinSet::new();
     let mut stopped = std::pin::pin!(shared.stop.requested());
@@ -289,7 +292,7 @@ where
         .await
         .map_err(|error| lost(CloseReason::of_error(&error)))?;
     let connection = ConnectionId(shared.next.fetch_add(1, Ordering::Relaxed));
-    let link = Arc::new(Link::new(shared.limits.inflight, shared.limits.queued_bytes));
+    let link = Arc::new(Link::new(&shared.limits, shared.queued.clone()));
     Ok(Peer { identity, hello, address, connection, names_receiver, link })
 }
 
@@ -305,8 +308,7 @@ fn judge(
     if kind != Kind::Hello {
         return Err(bad(format!("the first frame is a {}, not a hello", kind.word())));
     }
-    let hello: Hello =
-        wire::decode(body).map_err(|e| bad(format!("the hello is malformed: {e}")))?;
+    let hello: Hello = decode(body).map_err(|e| bad(format!("the hello is malformed: {e}")))?;
     let version = VERSIONS.common(hello.versions).ok_or_else(|| {
         let (ours, theirs) = (VERSIONS, hello.versions);
         bad(format!(

@@ -131,7 +131,7 @@ struct RealLock {
 impl Lock for RealLock {}
 
 /// Zeros are written in pieces of this size ...
-const ZEROS: [u8; 1 << 18] = [0; 1 << 18];
+static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
 /// ... and synced after this many bytes, so that the log's own syncs never queue behind a whole
 /// segment of them.
 const ZERO_SYNC_BYTES: u64 = 4 << 20;

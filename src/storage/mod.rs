@@ -17,8 +17,8 @@
 //!
 //! # Torn tail or damage (D7, D8)
 //!
-//! Every record says up to which position the log was **durable when it was written**. So a record that
-//! can be read proves that everything before that mark was synced once, and hence:
+//! Every record says where the log's **durable part ended when it was written**. So a record that can be
+//! read proves that everything before that mark was synced once, and hence:
 //!
 //! - A broken record is **damage** if any sound record carries a mark beyond it, or if a later segment
 //!   has begun (a segment is synced before the next one begins). Something durable is lost: never cut.
@@ -44,6 +44,7 @@
 
 mod contract;
 pub mod directory;
+pub mod faulty;
 pub mod fs;
 pub mod memory;
 mod platform;
@@ -64,6 +65,7 @@ use crate::raft::{
 };
 
 pub use directory::DataDir;
+pub use faulty::FaultyDisk;
 pub use fs::{Fs, RealFs};
 pub use memory::{MemoryDisk, MemoryLog};
 pub use wal::{LogOptions, Wal};

@@ -8,7 +8,7 @@
 //!      7     1  version of the payload's format
 //!      8     4  length: this header and the payload, without padding; zero: nothing was written (D3)
 //!     12     4  crc of the record before, 0 for the first record of all
-//!     16     8  durable: up to which position the log was synced when this record was written
+//!     16     8  durable: where the last synced record ended when this one was written
 //!     24     8  term
 //!     32     8  index
 //!     40        payload, padded with zeros to a multiple of eight
@@ -17,6 +17,9 @@
 //! All numbers are little-endian. These 40 bytes and the rule of the checksum are fixed for ever; what
 //! a newer version changes is the payload, or it adds kinds. So a newer record can be told from a
 //! damaged one.
+//!
+//! Records stand side by side, but the first one behind a sync begins at the next sector boundary; the
+//! gap stays zero.
 //!
 //! The salt is drawn with the data directory and the segment number is the file's, so a record of
 //! another directory, of another segment, or planted by a client inside a value never parses (D4).
@@ -32,6 +35,9 @@ use crate::raft::{Entry, Index, LogId, Membership, Payload, Term};
 pub(crate) const HEADER_BYTES: usize = 40;
 /// Records start at multiples of this.
 pub(crate) const ALIGN: usize = 8;
+/// A group commit begins at a multiple of this. So no sector holds parts of two commits, and a write
+/// that goes wrong, or a sector that is lost, cannot hurt a commit before it together with its proof.
+pub(crate) const SECTOR_BYTES: u64 = 512;
 /// No record is longer. Far above a request's limit (1.5 MiB), so that a broken length is noticed.
 pub(crate) const MAX_RECORD_BYTES: usize = 16 << 20;
 /// The newest payload version known here, of every kind.

@@ -118,6 +118,30 @@ impl Window {
         }
     }
 
+    /// The record that follows one with the checksum `previous` which ends at `offset`: side by side, or
+    /// at the next sector boundary if a sync came between. Else why there is none.
+    fn next(
+        &mut self,
+        offset: u64,
+        previous: u32,
+        base: Position,
+        seal: Seal,
+    ) -> Result<Result<Item, &'static str>, StorageError> {
+        let beside = match self.record(offset, seal)? {
+            Ok(record) if record.previous == previous => return Ok(Ok(Item::of(&record, offset))),
+            Ok(_) => "a record that does not follow the one before it",
+            Err(none) => none.what(),
+        };
+        let boundary = offset.next_multiple_of(record::SECTOR_BYTES);
+        let durable = Position(base.0 + offset);
+        match self.record(boundary, seal)? {
+            Ok(record) if record.previous == previous && record.durable == durable => {
+                Ok(Ok(Item::of(&record, boundary)))
+            }
+            _ => Ok(Err(beside)),
+        }
+    }
+
     /// Where, at or behind `offset`, a sound record says that more than `position` was durable.
     fn find_proof(
         &mut self,
@@ -264,15 +288,12 @@ impl Segments<'_> {
             })?;
         let (mut offset, mut previous) = (head.bytes, head.crc);
         while offset < end {
-            let record =
-                window.record(offset, seal)?.map_err(|none| damaged(offset, none.what()))?;
-            if record.previous != previous {
-                return Err(damaged(offset, "the record does not follow the one before it"));
-            }
-            let item = Item::of(&record, offset);
-            previous = record.crc;
+            let item = window
+                .next(offset, previous, head.base, seal)?
+                .map_err(|what| damaged(offset, what))?;
+            previous = item.crc;
             replay.apply(&item, number).map_err(|what| damaged(offset, &what))?;
-            offset += item.bytes;
+            offset = item.offset + item.bytes;
         }
         if offset != end || previous != next.previous {
             return Err(damaged(offset, "the next segment does not follow this one"));
@@ -353,7 +374,9 @@ struct Item {
     payload: Bytes,
     offset: u64,
     bytes: u64,
+    crc: u32,
     previous: u32,
+    durable: Position,
 }
 
 impl Item {
@@ -364,7 +387,9 @@ impl Item {
             payload: Bytes::copy_from_slice(record.payload),
             offset,
             bytes: record.bytes as u64,
+            crc: record.crc,
             previous: record.previous,
+            durable: record.durable,
         }
     }
 }
@@ -400,24 +425,22 @@ impl Newest {
         let mut durable = head.base;
         let (mut offset, mut previous) = (head.bytes, head.crc);
         let stop = loop {
-            let record = match window.record(offset, seal)? {
-                Ok(record) if record.previous == previous => record,
-                Ok(_) => break "a record that does not follow the one before it",
-                Err(none) => break none.what(),
+            let item = match window.next(offset, previous, head.base, seal)? {
+                Ok(item) => item,
+                Err(what) => break what,
             };
-            if record.durable != durable {
+            if item.durable != durable {
                 // A sync came between: it verified all that was before.
-                if record.durable != Position(head.base.0 + offset) {
-                    return Err(damaged(offset, "an impossible mark of what was durable"));
+                if item.durable != Position(head.base.0 + offset) {
+                    return Err(damaged(item.offset, "an impossible mark of what was durable"));
                 }
-                durable = record.durable;
+                durable = item.durable;
                 for item in items.drain(..) {
                     replay.apply(&item, number).map_err(|what| damaged(item.offset, &what))?;
                 }
             }
-            let item = Item::of(&record, offset);
-            previous = record.crc;
-            offset += item.bytes;
+            previous = item.crc;
+            offset = item.offset + item.bytes;
             items.push(item);
         };
         let end = Position(head.base.0 + offset);

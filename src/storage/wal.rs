@@ -48,7 +48,7 @@ pub(crate) struct Active {
     pub(crate) capacity: u64,
     /// Where the segment begins in the stream.
     pub(crate) base: Position,
-    /// Where the next record goes in the file.
+    /// Where the last record ends in the file.
     pub(crate) offset: u64,
     /// Checksum of the record before it.
     pub(crate) previous: u32,
@@ -117,10 +117,18 @@ impl Wal {
         }
     }
 
+    /// Where the next batch goes in the active segment's file.
+    fn start(&self) -> u64 {
+        let offset = self.parts.active.offset;
+        let begins_commit = self.durable == self.parts.active.end();
+        if begins_commit { offset.next_multiple_of(record::SECTOR_BYTES) } else { offset }
+    }
+
     /// Makes the active segment's header (if it has none yet) and the batch into bytes.
     fn encode(&mut self, batch: &Batch) -> Encoded {
         self.buffer.clear();
         self.staged.clear();
+        let batch_start = self.start();
         let active = &self.parts.active;
         let seal = active.seal;
         let durable = self.durable;
@@ -168,7 +176,7 @@ impl Wal {
             self.staged.push(Place {
                 term: entry.id.term,
                 segment: active.number,
-                offset: active.offset + start as u64,
+                offset: batch_start + start as u64,
                 bytes: (self.buffer.len() - start) as u32,
             });
         }
@@ -178,7 +186,7 @@ impl Wal {
     /// Whether the encoded batch fits into the active segment, using the reserve or not.
     fn fits(&self, use_reserve: bool) -> bool {
         let reserve = if use_reserve { 0 } else { self.parts.options.reserve_bytes };
-        let needed = self.parts.active.offset + self.buffer.len() as u64;
+        let needed = self.start() + self.buffer.len() as u64;
         needed <= self.parts.active.capacity.saturating_sub(reserve)
     }
 
@@ -271,13 +279,14 @@ impl LogStore for Wal {
                 Err(error) => return Err(error),
             }
         }
+        let start = self.start();
         let active = &self.parts.active;
-        if let Err(source) = active.file.write_at(&self.buffer, active.offset) {
+        if let Err(source) = active.file.write_at(&self.buffer, start) {
             let path = segment::path(&self.parts.dir, active.number).display().to_string();
             return Err(self.fail(StorageError::Io { action: "writing", path, source }));
         }
         let active = &mut self.parts.active;
-        active.offset += self.buffer.len() as u64;
+        active.offset = start + self.buffer.len() as u64;
         active.previous = encoded.previous;
         if let Some(hard_state) = batch.hard_state {
             self.parts.hard_state = hard_state;

@@ -49,6 +49,7 @@ pub(super) struct Oracle {
     /// R1: what was committed anywhere when the read arrived.
     reads: BTreeMap<ReadToken, usize>,
     pub(super) reads_answered: usize,
+    pub(super) truncations: usize,
 }
 
 impl Oracle {
@@ -67,9 +68,16 @@ impl Oracle {
             replies: BTreeMap::new(),
             reads: BTreeMap::new(),
             reads_answered: 0,
+            truncations: 0,
         }
     }
 
+    /// Terms that had a leader.
+    pub(super) fn leaderships(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// Entries committed so far.
     pub(super) fn committed(&self) -> usize {
         self.committed.len()
     }
@@ -95,6 +103,7 @@ impl Oracle {
         if let Some(after) = batch.truncate_after {
             assert!(after.0 as usize >= 1, "the founding entry stays (S10)");
             log.truncate(after.0 as usize);
+            self.truncations += 1;
         }
         for entry in &batch.entries {
             let chain = link(log.last().copied().unwrap_or(0), entry);

@@ -48,6 +48,7 @@ pub(super) fn refusal(why: Refusal) -> String {
     match why {
         Refusal::NotLeader { leader } => format!("not the leader, {} leads", someone(leader)),
         Refusal::Busy => "busy".to_owned(),
+        Refusal::NoSpace => "no space".to_owned(),
     }
 }
 

@@ -1,0 +1,400 @@
+//! `cltraft local`: a cluster on this machine, over loopback and mutual TLS, of real `srvraft`
+//! processes.
+//!
+//! Everything is in one directory: `certs/` as `cltraft certs init` makes them, `endpoints` (the
+//! addresses in the order of the ordinals; made once and kept, so that a node comes back where it
+//! was), and for each node `raft-N/pid`, `raft-N/log`, `raft-N/data`. Processes are found by what is in
+//! the directory, never by name: see [`process`].
+
+mod process;
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use super::answer::{Exit, Failure};
+use super::certs::{self, CertsCommand, InitOptions};
+use super::client_options::{Output, Settings};
+use super::command::{Local, LocalAction};
+use super::json::{Json, Object};
+use super::run::{Asker, Teller, patiently};
+use crate::config::Seed;
+use process::Process;
+
+/// A cluster that does not lead itself within this time is not going to.
+const LEADER: Duration = Duration::from_secs(30);
+/// A stopping node hands the leadership over and drains; more than that is a fault.
+const STOP: Duration = Duration::from_secs(30);
+/// How often a process is looked at while it is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A cluster's directory.
+struct Cluster {
+    dir: PathBuf,
+    seeds: Vec<Seed>,
+    srvraft: PathBuf,
+}
+
+/// Carries out one action.
+pub(crate) async fn run(local: &Local, settings: &Settings) -> Exit {
+    match act(local, settings).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let mut teller = Teller::new(settings.output, settings.lang);
+            teller.tell(&super::answer::Answer::Failed(failure));
+            teller.exit()
+        }
+    }
+}
+
+async fn act(local: &Local, settings: &Settings) -> Result<Exit, Failure> {
+    let lang = settings.lang;
+    let srvraft = || match &local.srvraft {
+        Some(path) => Ok(path.clone()),
+        None => beside(),
+    };
+    match &local.action {
+        LocalAction::Up { nodes, base_port, detach } => {
+            let cluster = Cluster::make(&local.dir, srvraft()?, *nodes, *base_port)?;
+            let up = patiently(cluster.up(settings), lang, || None).await;
+            let leader = match up {
+                Ok(leader) => leader,
+                Err(failure) if *detach => return Err(failure),
+                Err(failure) => {
+                    cluster.down().await?;
+                    return Err(failure);
+                }
+            };
+            cluster.announce(settings, &leader);
+            if !detach {
+                eprintln!("{}", lang.pick("Ctrl-C ends it.", "Ctrl-C lo termina."));
+                interrupted().await?;
+                patiently(cluster.down(), lang, || None).await?;
+            }
+        }
+        LocalAction::Kill(node) => {
+            let cluster = Cluster::open(&local.dir, srvraft().unwrap_or_default())?;
+            let process = cluster.process(cluster.seat(node)?);
+            process.kill().map_err(|error| io_failure("kill", &process.pid_file, &error))?;
+            gone(&process, LOOK * 500).await?;
+        }
+        LocalAction::Stop(node) => {
+            let cluster = Cluster::open(&local.dir, srvraft().unwrap_or_default())?;
+            let process = cluster.process(cluster.seat(node)?);
+            process.terminate().map_err(|error| io_failure("stop", &process.pid_file, &error))?;
+            patiently(gone(&process, STOP), lang, || None).await?;
+        }
+        LocalAction::Start(node) => {
+            let cluster = Cluster::open(&local.dir, srvraft()?)?;
+            let seed = cluster.seat(node)?;
+            cluster.start(seed)?;
+            patiently(cluster.answers(seed, settings), lang, || None).await?;
+        }
+        LocalAction::Down => {
+            let cluster = Cluster::open(&local.dir, srvraft().unwrap_or_default())?;
+            patiently(cluster.down(), lang, || None).await?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+impl Cluster {
+    /// The cluster of a directory that has one.
+    fn open(dir: &Path, srvraft: PathBuf) -> Result<Cluster, Failure> {
+        let file = dir.join("endpoints");
+        let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let dir = dir.display();
+                Failure::new("no_cluster", format!("there is no cluster in {dir}"))
+            }
+            _ => io_failure("read", &file, &error),
+        })?;
+        // Processes are recognised by this path among their arguments, so it must be the same from
+        // wherever this is called.
+        let dir = fs::canonicalize(dir).map_err(|error| io_failure("find", dir, &error))?;
+        let addresses = super::values::host_ports(text.trim());
+        let addresses = addresses
+            .map_err(|why| Failure::new("damaged", format!("{}: {why}", file.display())))?;
+        let seed = |(n, address)| Seed { name: format!("raft-{n}"), address };
+        let seeds = addresses.into_iter().enumerate().map(seed).collect();
+        Ok(Cluster { dir, seeds, srvraft })
+    }
+
+    /// The cluster of a directory, made if there is none.
+    fn make(
+        dir: &Path,
+        srvraft: PathBuf,
+        nodes: u16,
+        base_port: Option<u16>,
+    ) -> Result<Cluster, Failure> {
+        let file = dir.join("endpoints");
+        if !file.exists() {
+            let ports = match base_port {
+                Some(base) => (0..nodes).map(|n| base.saturating_add(n)).collect(),
+                None => free_ports(nodes).map_err(|error| io_failure("bind in", dir, &error))?,
+            };
+            let addresses: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+            fs::create_dir_all(dir).map_err(|error| io_failure("create", dir, &error))?;
+            // Certificates first: the list of endpoints is what makes the directory a cluster's.
+            let command = CertsCommand::Init(InitOptions {
+                out: dir.join("certs"),
+                cluster: "local".to_owned(),
+                nodes: nodes.into(),
+                ..InitOptions::default()
+            });
+            certs::run(&command, certs::Output::Text, &mut io::sink())
+                .map_err(|error| Failure::new("certificates", error.to_string()))?;
+            let draft = dir.join("endpoints.new");
+            fs::write(&draft, addresses.join(",") + "\n")
+                .and_then(|()| fs::rename(&draft, &file))
+                .map_err(|error| io_failure("write", &file, &error))?;
+        }
+        Cluster::open(dir, srvraft)
+    }
+
+    fn seat(&self, called: &str) -> Result<&Seed, Failure> {
+        let is_it = |seed: &&Seed| {
+            seed.name == called || seed.address == called || seed.name == format!("raft-{called}")
+        };
+        self.seeds.iter().find(is_it).ok_or_else(|| {
+            let names: Vec<_> = self.seeds.iter().map(|seed| seed.name.as_str()).collect();
+            let there = names.join(", ");
+            Failure::new("no_such_node", format!("there is no node {called}; there are: {there}"))
+        })
+    }
+
+    fn process(&self, seed: &Seed) -> Process {
+        let home = self.dir.join(&seed.name);
+        Process { pid_file: home.join("pid"), data_dir: home.join("data") }
+    }
+
+    /// Starts a node, unless it runs.
+    fn start(&self, seed: &Seed) -> Result<(), Failure> {
+        let process = self.process(seed);
+        if process.is_running() {
+            return Ok(());
+        }
+        let home = self.dir.join(&seed.name);
+        fs::create_dir_all(&home).map_err(|error| io_failure("create", &home, &error))?;
+        let list: Vec<_> =
+            self.seeds.iter().map(|seed| format!("{}={}", seed.name, seed.address)).collect();
+        let mut command = std::process::Command::new(&self.srvraft);
+        command
+            .arg(&seed.name)
+            .arg("--data-dir")
+            .arg(&process.data_dir)
+            .args(["--listen", &seed.address, "--advertise", &seed.address])
+            .args(["--seeds", &list.join(",")])
+            .arg("--certs")
+            .arg(self.dir.join("certs").join(&seed.name));
+        process
+            .start(command, &home.join("log"))
+            .map_err(|error| io_failure("start", &self.srvraft, &error))
+    }
+
+    /// Starts every node and waits until one leads. The leader's name.
+    async fn up(&self, settings: &Settings) -> Result<String, Failure> {
+        for seed in &self.seeds {
+            self.start(seed)?;
+        }
+        let asker = self.asker(settings)?;
+        let deadline = Instant::now() + LEADER;
+        loop {
+            for (_, status) in asker.client.statuses().await {
+                if let Ok(status) = status
+                    && status.role == crate::raft::RoleKind::Leader
+                {
+                    return Ok(status.name);
+                }
+            }
+            for seed in &self.seeds {
+                self.still_runs(seed)?;
+            }
+            if Instant::now() >= deadline {
+                let logs = self.dir.join("raft-N").join("log");
+                let message = format!("no node leads after {LEADER:?}; see {}", logs.display());
+                return Err(Failure { exit: Exit::NoLeader, ..Failure::new("no_leader", message) });
+            }
+            tokio::time::sleep(LOOK * 2).await;
+        }
+    }
+
+    /// Waits until a node that was started answers.
+    async fn answers(&self, seed: &Seed, settings: &Settings) -> Result<(), Failure> {
+        let asker = self.asker(settings)?;
+        let deadline = Instant::now() + LEADER;
+        loop {
+            match asker.client.status(&seed.address).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() >= deadline => return Err(error.into()),
+                Err(_) => self.still_runs(seed)?,
+            }
+            tokio::time::sleep(LOOK * 2).await;
+        }
+    }
+
+    /// A node that ended right after its start said why in its log.
+    fn still_runs(&self, seed: &Seed) -> Result<(), Failure> {
+        if self.process(seed).is_running() {
+            return Ok(());
+        }
+        let log = self.dir.join(&seed.name).join("log");
+        let text = fs::read(&log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let last: Vec<_> = text.lines().rev().take(5).collect();
+        let last: Vec<_> = last.into_iter().rev().collect();
+        let message =
+            format!("{} has ended; {} says:\n{}", seed.name, log.display(), last.join("\n"));
+        Err(Failure::new("node_ended", message))
+    }
+
+    fn asker(&self, settings: &Settings) -> Result<Asker, Failure> {
+        Asker::new(Settings {
+            endpoints: self.seeds.iter().map(|seed| seed.address.clone()).collect(),
+            certs: self.admin(),
+            redirect: true,
+            ..settings.clone()
+        })
+    }
+
+    fn admin(&self) -> PathBuf {
+        self.dir.join("certs").join("admin")
+    }
+
+    /// Ends all of the cluster's processes: politely, then not.
+    async fn down(&self) -> Result<(), Failure> {
+        let processes: Vec<_> = self.seeds.iter().map(|seed| self.process(seed)).collect();
+        for process in &processes {
+            process.terminate().map_err(|error| io_failure("stop", &process.pid_file, &error))?;
+        }
+        let polite = Instant::now() + STOP / 3;
+        for process in &processes {
+            let left = polite.saturating_duration_since(Instant::now());
+            if gone(process, left).await.is_err() {
+                process.kill().map_err(|error| io_failure("kill", &process.pid_file, &error))?;
+                gone(process, STOP / 3).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how to reach the cluster, in lines for `eval`, or as one object.
+    fn announce(&self, settings: &Settings, leader: &str) {
+        let endpoints: Vec<_> = self.seeds.iter().map(|seed| seed.address.as_str()).collect();
+        let admin = self.admin();
+        let said = match settings.output {
+            Output::Text => format!(
+                "export BALSA_ENDPOINTS={}\nexport BALSA_CERTS={}\n",
+                endpoints.join(","),
+                quoted(&admin.to_string_lossy())
+            ),
+            Output::Json => {
+                let list = endpoints.iter().map(|address| Json::from(*address)).collect();
+                Object::default()
+                    .with("endpoints", Json::List(list))
+                    .with("certs", admin.to_string_lossy().into_owned())
+                    .with("leader", leader)
+                    .line()
+                    + "\n"
+            }
+        };
+        Teller::new(settings.output, settings.lang).say(&said);
+        let nodes = self.seeds.len();
+        let dir = self.dir.display();
+        match settings.lang {
+            super::lang::Lang::En => eprintln!("{nodes} nodes run in {dir}; {leader} leads."),
+            super::lang::Lang::Es => {
+                eprintln!("{nodes} nodos en marcha en {dir}; lidera {leader}.")
+            }
+        }
+    }
+}
+
+async fn gone(process: &Process, within: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + within;
+    while process.is_running() {
+        if Instant::now() >= deadline {
+            let file = process.pid_file.display();
+            return Err(Failure::new("still_running", format!("the process of {file} still runs")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    process.forget();
+    Ok(())
+}
+
+/// Ctrl-C, or what a supervisor sends.
+pub(crate) async fn interrupted() -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::new("signals", error.to_string()));
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Ports that were free a moment ago. All are held until the last is known, so that they differ.
+fn free_ports(count: u16) -> io::Result<Vec<u16>> {
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let held: Vec<_> = (0..count).map(bind).collect::<io::Result<_>>()?;
+    held.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect()
+}
+
+/// `srvraft` beside this executable.
+fn beside() -> Result<PathBuf, Failure> {
+    let own =
+        std::env::current_exe().map_err(|error| Failure::new("no_srvraft", error.to_string()))?;
+    let path = own.with_file_name("srvraft");
+    if path.exists() {
+        return Ok(path);
+    }
+    let message =
+        format!("there is no {}; name the server's executable: --srvraft PATH", path.display());
+    Err(Failure::new("no_srvraft", message))
+}
+
+/// For a POSIX shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:,=+@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+fn io_failure(what: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new("io", format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_export_lines_survive_a_shell() {
+        assert_eq!(quoted("/tmp/a-b/c"), "/tmp/a-b/c");
+        assert_eq!(quoted("/tmp/a b"), "'/tmp/a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("$(x)"), "'$(x)'");
+    }
+
+    #[test]
+    fn ports_are_chosen_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = || Cluster::make(dir.path(), PathBuf::new(), 3, None).unwrap();
+        let (first, second) = (make(), make());
+        assert_eq!(first.seeds, second.seeds);
+        assert_eq!(first.seeds.len(), 3);
+        assert!(dir.path().join("certs/admin/tls.key").exists());
+        assert_eq!(first.seat("1").unwrap(), first.seat("raft-1").unwrap());
+        assert!(first.seat("3").is_err());
+        assert!(Cluster::open(&dir.path().join("other"), PathBuf::new()).is_err());
+    }
+}
