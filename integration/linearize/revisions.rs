@@ -183,16 +183,17 @@ impl<'a> Check<'a> {
             for ((revision, looked), operation) in timeline {
                 let upto = if looked { revision } else { revision - 1 };
                 if let Some(need) = fits(operation, looked, state)?
-                    && !self.explained(operation, state.0, upto, &need) {
-                        return violation(format!(
-                            "at revision {revision} the key had {} since revision {}: {}",
-                            state.1.map_or("no value".to_owned(), |value| {
-                                format!("the value \"{}\"", value.escape_ascii())
-                            }),
-                            state.0,
-                            operation.describe()
-                        ));
-                    }
+                    && !self.explained(operation, state.0, upto, &need)
+                {
+                    return violation(format!(
+                        "at revision {revision} the key had {} since revision {}: {}",
+                        state.1.map_or("no value".to_owned(), |value| {
+                            format!("the value \"{}\"", value.escape_ascii())
+                        }),
+                        state.0,
+                        operation.describe()
+                    ));
+                }
                 if !looked {
                     state = (revision, written(operation));
                 }
