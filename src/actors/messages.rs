@@ -193,6 +193,8 @@ pub enum Dialled {
         lane: Lane,
         /// Nothing listens at the peer's address.
         refused: bool,
+        /// Certificates or identities stand in the way: why, in a sentence.
+        distrust: Option<String>,
     },
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 
+use crate::codec::api::Code;
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::raft::message::Append;
 use crate::raft::{Entry, Envelope, Member, Message, NodeId, RequestId, SendRange};
@@ -85,6 +86,8 @@ pub struct Replicator {
     ranges: VecDeque<SendRange>,
     /// A range is being read from the disk.
     reading: bool,
+    /// Why the peer was not trusted when last dialed; it has been said.
+    complaint: Option<String>,
 }
 
 impl Replicator {
@@ -111,6 +114,7 @@ impl Replicator {
             bulk: line(seed.wrapping_add(1)),
             ranges: VecDeque::new(),
             reading: false,
+            complaint: None,
         }
     }
 
@@ -139,12 +143,25 @@ impl Replicator {
                 Ok(connection) => Dialled::Up(lane, connection),
                 Err(error) => {
                     tracing::debug!(peer = name, ?lane, %error, "no connection");
-                    Dialled::Failed { lane, refused: matches!(error, DialError::Refused { .. }) }
+                    let refused = matches!(error, DialError::Refused { .. });
+                    let distrust = is_distrust(&error).then(|| error.to_string());
+                    Dialled::Failed { lane, refused, distrust }
                 }
             };
             // One for each dial; a replicator without it would never dial again.
             own.deliver(dialled);
         });
+    }
+
+    /// Says once why this peer is not trusted, and again only when the reason is another: dialing goes
+    /// on several times a second.
+    fn complain(&mut self, distrust: Option<String>) {
+        if let Some(why) = &distrust
+            && self.complaint != distrust
+        {
+            tracing::warn!(peer = self.peer.member.name, "not connected: {why}");
+        }
+        self.complaint = distrust;
     }
 
     fn unanswered(&self, request: RequestId) {
@@ -242,6 +259,14 @@ impl Replicator {
     }
 }
 
+/// Whether somebody has to change something before this peer can be reached: a certificate, or which
+/// process runs where. A peer that is away, or not ready yet, is no news.
+fn is_distrust(error: &DialError) -> bool {
+    let mistaken = matches!(error, DialError::HelloRefused { refusal, .. }
+        if matches!(refusal.code, Code::WrongPeer | Code::Denied));
+    error.is_authority() || mistaken
+}
+
 /// The method of a call between cores.
 fn method(call: RaftCall) -> Method {
     match call {
@@ -284,6 +309,9 @@ impl Handler<Dialled> for Replicator {
         match message {
             Dialled::Up(lane, connection) => {
                 tracing::info!(peer = self.peer.member.name, ?lane, "connected");
+                if lane == Lane::Control {
+                    self.complaint = None;
+                }
                 let line = self.line(lane);
                 line.backoff.reset();
                 line.connection = Some(connection.clone());
@@ -298,7 +326,10 @@ impl Handler<Dialled> for Replicator {
                     own.deliver(Ended { lane, renewed, reason: reason.to_string() });
                 });
             }
-            Dialled::Failed { lane, refused } => {
+            Dialled::Failed { lane, refused, distrust } => {
+                if lane == Lane::Control {
+                    self.complain(distrust);
+                }
                 let line = self.line(lane);
                 let dead = std::mem::take(&mut line.dropped) && refused;
                 let after = line.backoff.next_delay();
