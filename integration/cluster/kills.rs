@@ -31,7 +31,8 @@ const JUDGES: Duration = Duration::from_secs(120);
 
 #[test]
 fn nothing_acknowledged_is_lost_or_done_twice() {
-    let kills = if std::env::var_os("BALSA_LONG").is_some_and(|long| long == "1") { 1000 } else { 100 };
+    let kills =
+        if std::env::var_os("BALSA_LONG").is_some_and(|long| long == "1") { 1000 } else { 100 };
     let seed = match std::env::var("BALSA_SEED") {
         Ok(seed) => seed.parse().expect("BALSA_SEED is a number"),
         Err(_) => getrandom::u64().expect("randomness"),
@@ -69,7 +70,9 @@ fn nothing_acknowledged_is_lost_or_done_twice() {
     match judge(&history, JUDGES) {
         Verdict::Linearizable => {}
         Verdict::Violation(why) => panic!("R1, S18: not linearizable: {why}"),
-        Verdict::Unknown(why) => panic!("the judges came to no verdict, which proves nothing: {why}"),
+        Verdict::Unknown(why) => {
+            panic!("the judges came to no verdict, which proves nothing: {why}")
+        }
     }
     println!(
         "proved: every acknowledged write is in the log of all three where its answer said; no write \
@@ -94,10 +97,9 @@ fn assert_nothing_lost(done: &[Done], one: &ReplicationReply) -> usize {
         let same = match (&line.content, &operation.input) {
             (LogContent::Put { key: k, value: v }, Input::Put(value)) => k == key && v == value,
             (LogContent::Delete { key: k }, Input::Delete) => k == key,
-            (
-                LogContent::Cas { key: k, expected: e, value: v },
-                Input::Cas { expected, value },
-            ) => k == key && e == expected && v == value,
+            (LogContent::Cas { key: k, expected: e, value: v }, Input::Cas { expected, value }) => {
+                k == key && e == expected && v == value
+            }
             _ => false,
         };
         assert!(same, "lost: entry {index} is {:?} and not {what}", line.content);
@@ -217,7 +219,8 @@ impl Nemesis {
             80..92 => 2,
             _ => 3,
         };
-        let mut victims: Vec<usize> = running.choose_multiple(&mut self.random, count).copied().collect();
+        let mut victims: Vec<usize> =
+            running.choose_multiple(&mut self.random, count).copied().collect();
         if let Some(leader) = leader
             && count == 1
             && self.random.random_bool(0.3)

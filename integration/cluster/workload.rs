@@ -33,16 +33,16 @@ const OPERATIONS_PER_KEYS: u64 = 3000;
 const THINK_MS: u64 = 8;
 
 /// One operation that is over.
-pub struct Done {
-    pub operation: Operation,
+pub(crate) struct Done {
+    pub(crate) operation: Operation,
     /// Index and term of its entry, for acknowledged writes.
-    pub entry: Option<(u64, u64)>,
+    pub(crate) entry: Option<(u64, u64)>,
 }
 
 /// The clients at work.
-pub struct Workload {
+pub(crate) struct Workload {
     /// Operations acknowledged so far.
-    pub acknowledged: Arc<AtomicU64>,
+    pub(crate) acknowledged: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Vec<Done>>>,
 }
@@ -57,7 +57,7 @@ struct Common {
 
 impl Workload {
     /// Starts all clients.
-    pub fn start(cluster: &Cluster, seed: u64) -> Workload {
+    pub(crate) fn start(cluster: &Cluster, seed: u64) -> Workload {
         let common =
             Common { clock: Instant::now(), acknowledged: Arc::default(), stop: Arc::default() };
         let client = |number: u32| {
@@ -84,12 +84,12 @@ impl Workload {
     }
 
     /// No more kills: clients finish what they are at.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
     /// Waits for all clients.
-    pub fn stop(self) -> Vec<Done> {
+    pub(crate) fn stop(self) -> Vec<Done> {
         self.heal();
         let ended = self.threads.into_iter().map(|thread| thread.join().expect("no client panics"));
         ended.flatten().collect()
@@ -97,12 +97,12 @@ impl Workload {
 }
 
 /// Whether a key is only ever put, and by one client.
-pub fn is_counter(key: &[u8]) -> bool {
+pub(crate) fn is_counter(key: &[u8]) -> bool {
     key.starts_with(b"counter-")
 }
 
 /// Reads every key that was ever written, as one more client of the history.
-pub fn read_back(cluster: &Cluster, done: &mut Vec<Done>) {
+pub(crate) fn read_back(cluster: &Cluster, done: &mut Vec<Done>) {
     let keys: std::collections::BTreeSet<Bytes> =
         done.iter().map(|done| done.operation.key.clone()).collect();
     let client = cluster.client(Duration::from_secs(30));
