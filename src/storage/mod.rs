@@ -13,7 +13,7 @@
 //! Term, vote and entries share **one ordered stream** of records, so that one sync makes all of them
 //! durable in the order in which the protocol asked for them (S7, S17). An entry record takes the place
 //! of every entry from its index on, so a conflicting suffix is replaced in one step (L2). The stream
-//! lies in numbered segment files; a byte's place in the whole stream is its [`Position`].
+//! lies in numbered segment files; a byte's place in the whole stream is its `Position`.
 //!
 //! # Torn tail or damage (D7, D8)
 //!
