@@ -7,6 +7,7 @@
 // Several test programs use this module, each a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "harness/process.rs"]
 pub mod process;
 
 use std::collections::BTreeSet;

@@ -172,10 +172,11 @@ pub trait LogReader: Send + Sync {
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// No room for entries. Nothing was written; term and vote still have their reserve.
-    #[error("no space left for the log in {path}: make room; the node goes on by itself")]
+    /// No room. Nothing was written; term and vote still have their reserve. Exit status 74, if it keeps
+    /// the node from starting.
+    #[error("no space left for {path}: make room on its volume; a running node goes on by itself")]
     NoSpace {
-        /// The data directory.
+        /// What should have been written.
         path: String,
     },
     /// The range was purged, truncated or never written.
