@@ -20,7 +20,7 @@ use super::identity::Identity;
 use super::limits::Limits;
 use super::refusals::Reason;
 use super::stream::{Buffered, Source, buffered, write_frame};
-use super::tls::{Tls, Witness, certificate_end};
+use super::tls::{Tls, Witness, certificate_end, tls_error};
 use crate::codec::api::Refusal;
 use crate::codec::{DecodeError, decode};
 
@@ -277,6 +277,11 @@ impl Attempt<'_> {
 
     fn handshake_failed(&self, witness: &Witness, error: &io::Error) -> DialError {
         let address = self.address();
+        if witness.fault().is_none() && tls_error(error).is_none() {
+            // Cut off, by a node that is full or just dying: nothing is known against its certificate,
+            // and another attempt may well succeed.
+            return DialError::Lost { address, reason: CloseReason::of_error(error) };
+        }
         let (reason, problem) = witness.explain(error);
         match reason {
             Reason::WrongName | Reason::WrongCluster => DialError::WrongPeer { address, problem },
