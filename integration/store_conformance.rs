@@ -299,23 +299,3 @@ fn a_reader_on_another_thread_sees_whole_states_only() {
         thread.join().unwrap();
     }
 }
-
-#[test]
-fn one_directory_has_one_user_and_one_seat() {
-    let temporary = tempfile::tempdir().unwrap();
-    let path: &Path = &temporary.path().join("a/b/data");
-    let open = |seat: &str| DataDir::open(Arc::new(RealFs), path, seat);
-    let first = open("raft-0").unwrap();
-    assert!(first.is_new() && first.node_id() != NodeId(0) && first.boot() == Boot(1));
-    assert!(matches!(open("raft-0"), Err(StorageError::Locked { .. })));
-    // The log holds the lock as well.
-    let node = first.node_id();
-    let log = first.open_log(small()).unwrap();
-    drop(first);
-    assert!(matches!(open("raft-0"), Err(StorageError::Locked { .. })));
-    drop(log);
-    let foreign = open("raft-1").unwrap_err();
-    assert!(matches!(foreign, StorageError::Foreign { .. }) && foreign.exit_status() == 73);
-    let again = open("raft-0").unwrap();
-    assert!(!again.is_new() && again.node_id() == node && again.boot() == Boot(2));
-}

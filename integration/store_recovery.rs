@@ -3,205 +3,59 @@
 
 use std::fmt::Debug;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use balsa::raft::{Boot, Entry, HardState, Index, NodeId};
 use balsa::storage::faulty::{Failure, SECTOR_BYTES, Survival};
-use balsa::storage::{
-    Batch, DataDir, FaultyDisk, LogOptions, LogStore, RestoredLog, StorageError, Wal,
-};
+use balsa::storage::{FaultyDisk, StorageError};
 
+mod store_life;
 mod store_support;
 
+use store_life::{Life, open};
 use store_support::{batch, command, term};
 
-const DATA: &str = "/data";
-
-fn options() -> LogOptions {
-    LogOptions {
-        segment_bytes: 1536,
-        first_segment_bytes: 1024,
-        reserve_bytes: 256,
-        background: false,
-    }
-}
-
-/// What a log says, all of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct State {
-    hard_state: HardState,
-    entries: Vec<Entry>,
-}
-
-/// Every state that the records written so far went through, and which of them must last.
-#[derive(Clone, Debug)]
-struct Model {
-    states: Vec<State>,
-    /// A sync succeeded behind this state.
-    synced: usize,
-    /// Something was written behind this state after a sync had succeeded, so that damage to what came
-    /// before it can be told from a torn tail.
-    proven: usize,
-}
-
-impl Default for Model {
-    fn default() -> Model {
-        Model { states: vec![State::default()], synced: 0, proven: 0 }
-    }
-}
-
-impl Model {
-    fn now(&self) -> &State {
-        self.states.last().unwrap()
-    }
-
-    /// Goes through the states of a batch: a crash may stop behind each of its records.
-    fn append(&mut self, batch: &Batch) {
-        let mut state = self.now().clone();
-        if let Some(hard_state) = batch.hard_state {
-            state.hard_state = hard_state;
-            self.states.push(state.clone());
-        }
-        if let Some(after) = batch.truncate_after {
-            state.entries.truncate(after.0 as usize);
-            if batch.entries.is_empty() {
-                self.states.push(state.clone());
-            }
-        }
-        for entry in &batch.entries {
-            state.entries.push(entry.clone());
-            self.states.push(state.clone());
+/// A life with elections, conflicts, group commits, full segments and restarts.
+fn run(life: &mut Life) -> Result<(), StorageError> {
+    life.open()?;
+    life.append(&batch(term(1, Some(1)), None, vec![]))?;
+    life.sync()?;
+    for index in 1..=6 {
+        life.append(&batch(None, None, vec![command(1, index, 90)]))?;
+        if index % 2 == 0 {
+            life.sync()?;
         }
     }
-
-    fn sync(&mut self) {
-        self.synced = self.states.len() - 1;
+    life.append(&batch(term(3, None), Some(4), vec![command(3, 5, 10), command(3, 6, 10)]))?;
+    life.append(&batch(term(3, Some(2)), None, vec![]))?;
+    life.sync()?;
+    life.append(&batch(None, None, vec![command(3, 7, 200), command(3, 8, 700)]))?;
+    life.restart()?;
+    life.append(&batch(term(4, None), Some(7), vec![]))?;
+    life.sync()?;
+    for index in 8..=12 {
+        life.append(&batch(None, None, vec![command(4, index, 150)]))?;
+        life.sync()?;
     }
-
-    /// Checks what a start found, and goes on from there.
-    fn restore(&mut self, found: &State) {
-        let from = self.synced;
-        let at = self.states[from..].iter().rposition(|state| state == found);
-        let at = at.unwrap_or_else(|| {
-            panic!("found {found:#?}\nand not one of the states from {:#?} on", self.states[from])
-        });
-        self.states.truncate(from + at + 1);
-        self.sync();
-    }
+    life.restart()?;
+    life.append(&batch(term(5, Some(3)), Some(10), vec![command(5, 11, 33)]))?;
+    life.sync()?;
+    life.append(&batch(None, None, vec![command(5, 12, 33), command(5, 13, 33)]))?;
+    life.sync()
 }
 
-/// One process after another on one disk.
-struct Life {
-    disk: FaultyDisk,
-    log: Option<Wal>,
-    model: Model,
-    node: Option<NodeId>,
-    boot: Boot,
-}
-
-fn state_of(log: &Wal, restored: &RestoredLog) -> Result<State, StorageError> {
-    let last = restored.shape.last().index;
-    let entries = log.reader().read(Index::ZERO, last, u64::MAX)?;
-    assert_eq!(entries.last().map(Entry::index).unwrap_or_default(), last);
-    Ok(State { hard_state: restored.hard_state, entries })
-}
-
-fn open(disk: &FaultyDisk) -> Result<(DataDir, Wal, State), StorageError> {
-    let dir = DataDir::open(disk.fs(), Path::new(DATA), "raft-0")?;
-    let (log, restored) = dir.open_log(options())?;
-    let state = state_of(&log, &restored)?;
-    Ok((dir, log, state))
-}
-
-impl Life {
-    fn new(disk: FaultyDisk) -> Life {
-        Life { disk, log: None, model: Model::default(), node: None, boot: Boot(0) }
-    }
-
-    fn open(&mut self) -> Result<(), StorageError> {
-        let (dir, log, state) = open(&self.disk)?;
-        // A crash may come between the boot counter and here, so it may have been raised meanwhile.
-        assert!(dir.boot() > self.boot, "the boot counter never repeats (K4)");
-        self.boot = dir.boot();
-        assert!(self.node.is_none_or(|node| node == dir.node_id()), "a directory has one node id");
-        self.node = Some(dir.node_id());
-        self.model.restore(&state);
-        self.log = Some(log);
-        Ok(())
-    }
-
-    fn append(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        self.model.append(batch);
-        if self.model.synced + 1 < self.model.states.len() {
-            self.model.proven = self.model.proven.max(self.model.synced);
-        }
-        self.log.as_mut().unwrap().append(batch)
-    }
-
-    fn sync(&mut self) -> Result<(), StorageError> {
-        self.log.as_mut().unwrap().sync()?;
-        self.model.sync();
-        Ok(())
-    }
-
-    /// Another process after this one, unless this one died of a failure that nobody noticed yet.
-    fn restart(&mut self) -> Result<(), StorageError> {
-        if self.disk.is_dead() {
-            return Err(StorageError::OutOfRange { after: Index::ZERO, upto: Index::ZERO });
-        }
-        self.log = None;
-        self.disk.kill();
-        self.open()
-    }
-
-    fn lose_power(&mut self, survival: Survival) {
-        self.log = None;
-        self.disk.lose_power(survival);
-    }
-
-    /// A life with elections, conflicts, group commits, full segments and restarts.
-    fn run(&mut self) -> Result<(), StorageError> {
-        self.open()?;
-        self.append(&batch(term(1, Some(1)), None, vec![]))?;
-        self.sync()?;
-        for index in 1..=6 {
-            self.append(&batch(None, None, vec![command(1, index, 90)]))?;
-            if index % 2 == 0 {
-                self.sync()?;
-            }
-        }
-        self.append(&batch(term(3, None), Some(4), vec![command(3, 5, 10), command(3, 6, 10)]))?;
-        self.append(&batch(term(3, Some(2)), None, vec![]))?;
-        self.sync()?;
-        self.append(&batch(None, None, vec![command(3, 7, 200), command(3, 8, 700)]))?;
-        self.restart()?;
-        self.append(&batch(term(4, None), Some(7), vec![]))?;
-        self.sync()?;
-        for index in 8..=12 {
-            self.append(&batch(None, None, vec![command(4, index, 150)]))?;
-            self.sync()?;
-        }
-        self.restart()?;
-        self.append(&batch(term(5, Some(3)), Some(10), vec![command(5, 11, 33)]))?;
-        self.sync()?;
-        self.append(&batch(None, None, vec![command(5, 12, 33), command(5, 13, 33)]))?;
-        self.sync()
-    }
-
-    /// A short life after a crash: it must be possible to go on.
-    fn go_on(&mut self) {
-        let state = self.model.now();
-        let next = state.hard_state.term.0 + 1;
-        let index = state.entries.len() as u64 + 1;
-        self.append(&batch(term(next, None), None, vec![command(next, index, 300)])).unwrap();
-        self.sync().unwrap();
-    }
+/// A short life after a crash: it must be possible to go on.
+fn go_on(life: &mut Life) {
+    let state = life.model.now();
+    let next = state.hard_state.term.0 + 1;
+    let index = state.entries.len() as u64 + 1;
+    life.append(&batch(term(next, None), None, vec![command(next, index, 300)])).unwrap();
+    life.sync().unwrap();
 }
 
 #[test]
 fn the_scripted_life_is_remembered() {
     let mut life = Life::new(FaultyDisk::new());
-    life.run().unwrap();
+    run(&mut life).unwrap();
     let expected = life.model.now().clone();
     for survival in [Survival::Nothing, Survival::Some(1), Survival::Everything] {
         life.lose_power(survival);
@@ -214,7 +68,7 @@ fn the_scripted_life_is_remembered() {
 fn fail_and_recover(call: u64, failure: Failure, survival: Survival) {
     let mut life = Life::new(FaultyDisk::new());
     life.disk.fail_at(call, failure);
-    if life.run().is_ok() {
+    if run(&mut life).is_ok() {
         // Only what is done ahead of need may fail unnoticed, and not for ever.
         assert!(matches!(failure, Failure::Error(_) | Failure::Partly), "call {call} was survived");
     }
@@ -225,7 +79,7 @@ fn fail_and_recover(call: u64, failure: Failure, survival: Survival) {
     life.lose_power(Survival::Nothing);
     life.open().unwrap();
     assert_eq!(life.model.now(), &found, "{call} {failure:?} {survival:?}");
-    life.go_on();
+    go_on(&mut life);
     let found = life.model.now().clone();
     life.lose_power(Survival::Some(call));
     life.open().unwrap();
@@ -234,7 +88,7 @@ fn fail_and_recover(call: u64, failure: Failure, survival: Survival) {
 
 fn calls_of_the_scripted_life() -> u64 {
     let mut life = Life::new(FaultyDisk::new());
-    life.run().unwrap();
+    run(&mut life).unwrap();
     life.disk.calls()
 }
 
@@ -267,7 +121,7 @@ fn a_failing_call_stops_the_store_and_loses_nothing() {
 #[test]
 fn a_failing_read_is_reported_as_such_and_never_as_damage() {
     let mut life = Life::new(FaultyDisk::new());
-    life.run().unwrap();
+    run(&mut life).unwrap();
     life.lose_power(Survival::Nothing);
     let expected = life.model.now().clone();
     let mut failures = 0;
@@ -291,7 +145,29 @@ fn a_failing_read_is_reported_as_such_and_never_as_damage() {
 /// A log of several segments whose last group commit is larger than one record.
 fn reference() -> Life {
     let mut life = Life::new(FaultyDisk::new());
-    life.run().unwrap();
+    run(&mut life).unwrap();
+    life.log = None;
+    life.disk.lose_power(Survival::Nothing);
+    life
+}
+
+/// A log of three short segments, for what takes a start for every bit.
+fn short_reference() -> Life {
+    let mut life = Life::new(FaultyDisk::new());
+    life.open().unwrap();
+    life.append(&batch(term(1, Some(1)), None, vec![command(1, 1, 9), command(1, 2, 9)])).unwrap();
+    life.sync().unwrap();
+    life.append(&batch(term(2, None), Some(1), vec![command(2, 2, 9)])).unwrap();
+    life.restart().unwrap();
+    life.append(&batch(None, None, vec![command(2, 3, 9)])).unwrap();
+    life.sync().unwrap();
+    life.append(&batch(None, Some(2), vec![])).unwrap();
+    life.sync().unwrap();
+    life.restart().unwrap();
+    life.append(&batch(None, None, vec![command(2, 3, 9)])).unwrap();
+    life.sync().unwrap();
+    life.append(&batch(None, None, vec![command(2, 4, 9), command(2, 5, 9)])).unwrap();
+    life.sync().unwrap();
     life.log = None;
     life.disk.lose_power(Survival::Nothing);
     life
@@ -334,7 +210,7 @@ impl Verdicts {
 
 #[test]
 fn every_flipped_bit_is_refused_or_cut_within_the_last_commit() {
-    let life = reference();
+    let life = short_reference();
     let mut verdicts = Verdicts::default();
     for path in log_files(&life.disk) {
         let content = life.disk.content(&path).unwrap();

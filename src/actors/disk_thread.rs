@@ -2,7 +2,7 @@
 //! the newest completed batch (group commit). Order is the queue's order; nothing is skipped.
 //!
 //! **No space** (design: durability). A batch with entries that finds no room waits here and is tried
-//! again every [`RETRY`]; what comes behind it waits too, except batches that carry term and vote
+//! again every `RETRY`; what comes behind it waits too, except batches that carry term and vote
 //! alone: those have their reserve in the log, are written at once, and are reported apart, so that a
 //! node with a full disk can still vote. Any other failure ends the process (D1).
 

@@ -3,7 +3,7 @@
 //! fsync behind it (field.md B3).
 //!
 //! What when full? The cache drops its oldest durable entries; they are read from the disk instead.
-//! The reader's queue holds [`READS_QUEUED_MAX`] requests; each caller has at most one outstanding, so
+//! The reader's queue holds `READS_QUEUED_MAX` requests; each caller has at most one outstanding, so
 //! it cannot fill up before there are that many peers.
 
 use std::collections::VecDeque;

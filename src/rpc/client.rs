@@ -256,7 +256,11 @@ impl Connection {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        tokio::spawn(run(shared.clone(), source, writer, expires));
+        let finish = Finish(shared.clone());
+        tokio::spawn(async move {
+            run(&finish.0, source, writer, expires).await;
+            drop(finish);
+        });
         Connection(Arc::new(Handle(shared)))
     }
 
@@ -364,7 +368,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-async fn run<R, W>(shared: Arc<Shared>, mut source: Source<R>, mut writer: W, expires: Option<i64>)
+async fn run<R, W>(shared: &Shared, mut source: Source<R>, mut writer: W, expires: Option<i64>)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -374,7 +378,7 @@ where
             pin!(shared.outbox.write_to(&mut writer, shared.limits.write_stall, || {
                 shared.room.notify_waiters();
             }));
-        let mut reading = pin!(read(&shared, &mut source, expires));
+        let mut reading = pin!(read(shared, &mut source, expires));
         let reason = tokio::select! {
             biased;
             reason = &mut reading => reason,
@@ -396,6 +400,17 @@ where
     if reason == CloseReason::Local {
         use tokio::io::AsyncWriteExt;
         let _ = timeout(Duration::from_secs(1), writer.shutdown()).await;
+    }
+}
+
+/// Ends the connection with its task, also when that is dropped with its runtime.
+struct Finish(Arc<Shared>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        if self.0.closed.borrow().is_none() {
+            self.0.finish(CloseReason::Local);
+        }
     }
 }
 

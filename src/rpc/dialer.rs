@@ -119,10 +119,11 @@ impl DialError {
     /// somebody changes something.
     #[must_use]
     pub fn is_authority(&self) -> bool {
-        matches!(
-            self,
-            DialError::Tls { .. } | DialError::RefusedByServer { .. } | DialError::WrongPeer { .. }
-        )
+        match self {
+            DialError::Tls { reason, .. } => *reason != Reason::Handshake,
+            DialError::RefusedByServer { .. } | DialError::WrongPeer { .. } => true,
+            _ => false,
+        }
     }
 
     /// How far the attempt came; of several addresses the attempt that came farthest is reported.

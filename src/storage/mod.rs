@@ -13,7 +13,7 @@
 //! Term, vote and entries share **one ordered stream** of records, so that one sync makes all of them
 //! durable in the order in which the protocol asked for them (S7, S17). An entry record takes the place
 //! of every entry from its index on, so a conflicting suffix is replaced in one step (L2). The stream
-//! lies in numbered segment files; a byte's place in the whole stream is its [`Position`].
+//! lies in numbered segment files; a byte's place in the whole stream is its `Position`.
 //!
 //! # Torn tail or damage (D7, D8)
 //!
@@ -172,10 +172,11 @@ pub trait LogReader: Send + Sync {
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// No room for entries. Nothing was written; term and vote still have their reserve.
-    #[error("no space left for the log in {path}: make room; the node goes on by itself")]
+    /// No room. Nothing was written; term and vote still have their reserve. Exit status 74, if it keeps
+    /// the node from starting.
+    #[error("no space left for {path}: make room on its volume; a running node goes on by itself")]
     NoSpace {
-        /// The data directory.
+        /// What should have been written.
         path: String,
     },
     /// The range was purged, truncated or never written.

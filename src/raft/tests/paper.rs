@@ -3,135 +3,17 @@
 
 use bytes::Bytes;
 
-use super::super::message::{
-    Append, AppendReply, Heartbeat, HeartbeatReply, ReadRound, Vote, VoteReply,
-};
+use super::super::message::{Append, AppendReply, HeartbeatReply, ReadRound};
 use super::super::node::{Node, Restored};
 use super::super::{
-    Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Member, Membership, Message,
-    NodeId, Options, Payload, ReadToken, Refusal, RequestId, RoleKind, Term,
+    Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Message, NodeId, Payload,
+    ReadToken, Refusal, RequestId, RoleKind, Term,
+};
+use super::bare::{
+    ELECTION, append, appended, from, granted, heartbeat, lead, leader_effects, members, node,
+    options, persist, role, seeded, vote,
 };
 use super::env::n;
-
-const ELECTION: u32 = 10;
-
-fn options() -> Options {
-    Options { heartbeat_ticks: 2, election_ticks: (ELECTION, 2 * ELECTION), ..Options::default() }
-}
-
-fn members(voters: u64) -> Membership {
-    let member = |id: u64| Member { name: format!("n{id}"), address: String::new() };
-    Membership::of_voters((1..=voters).map(|id| (n(id), member(id))).collect())
-}
-
-/// Node 1 of `voters`, with a log given by its terms and a term of its own.
-fn node(voters: u64, term: u64, log: &[u64]) -> Node {
-    seeded(voters, term, log, 1)
-}
-
-fn seeded(voters: u64, term: u64, terms: &[u64], seed: u64) -> Node {
-    let mut log = LogShape::default();
-    for (at, term) in terms.iter().enumerate() {
-        log.push(LogId::new(*term, at as u64 + 1), 32);
-    }
-    let restored = Restored {
-        hard_state: HardState { term: Term(term), vote: None },
-        log,
-        memberships: vec![(Index(1), members(voters))],
-        applied: Index::ZERO,
-    };
-    Node::new(n(1), options(), seed, restored)
-}
-
-fn from(id: u64, term: u64, message: Message) -> Envelope {
-    Envelope { from: n(id), to: n(1), term: Term(term), request: RequestId(id), message }
-}
-
-fn vote(pre: bool, campaign: u64, last: LogId) -> Message {
-    Message::Vote(Vote { pre, campaign: Term(campaign), last })
-}
-
-fn heartbeat(commit: u64) -> Message {
-    Message::Heartbeat(Heartbeat { commit: Index(commit), round: ReadRound(0) })
-}
-
-fn append(base: LogId, terms: &[u64], commit: u64) -> Message {
-    let entry = |(at, term): (usize, &u64)| Entry {
-        id: LogId::new(*term, base.index.0 + 1 + at as u64),
-        payload: Payload::Noop,
-    };
-    let entries = terms.iter().enumerate().map(entry).collect();
-    Message::Append(Append { base, commit: Index(commit), entries })
-}
-
-/// Lets the disk complete everything, and returns what was sent in the end.
-fn persist(node: &mut Node, effects: Effects) -> Vec<Envelope> {
-    let mut sent = Vec::new();
-    let mut next = Some(effects);
-    while let Some(effects) = next.take() {
-        sent.extend(effects.send_now);
-        sent.extend(effects.send_after_persist.into_iter().map(|(_, envelope)| envelope));
-        next = effects.persist.map(|batch| node.persisted(batch.token));
-    }
-    sent
-}
-
-fn granted(sent: &[Envelope]) -> Vec<bool> {
-    let answer = |envelope: &Envelope| match &envelope.message {
-        Message::VoteReply(reply) => Some(reply.granted),
-        _ => None,
-    };
-    sent.iter().filter_map(answer).collect()
-}
-
-fn appended(sent: &[Envelope]) -> AppendReply {
-    match sent.last().map(|envelope| &envelope.message) {
-        Some(Message::AppendReply(reply)) => *reply,
-        other => panic!("not an append's reply: {other:?}"),
-    }
-}
-
-/// Ticks until the node campaigns and lets it win; everything is durable in the end.
-fn lead(node: &mut Node) {
-    let effects = leader_effects(node);
-    persist(node, effects);
-}
-
-/// The same; returns the effects with which it became leader, not carried out yet.
-fn leader_effects(node: &mut Node) -> Effects {
-    let mut asks = Vec::new();
-    while asks.is_empty() {
-        let mut effects = node.tick();
-        while let Some(batch) = effects.persist.take() {
-            effects = node.persisted(batch.token);
-            if node.status().soft_state.role == RoleKind::Leader {
-                return effects;
-            }
-        }
-        asks = effects.send_now;
-    }
-    loop {
-        let ask = asks.first().expect("a question").clone();
-        let Message::Vote(vote) = ask.message else { panic!("not a vote request: {ask:?}") };
-        let reply = VoteReply { pre: vote.pre, campaign: vote.campaign, granted: true };
-        let effects = node.step(Envelope {
-            from: ask.to,
-            to: n(1),
-            term: ask.term,
-            request: ask.request,
-            message: Message::VoteReply(reply),
-        });
-        if node.status().soft_state.role == RoleKind::Leader {
-            return effects;
-        }
-        asks = persist(node, effects);
-    }
-}
-
-fn role(node: &Node) -> (RoleKind, u64) {
-    let soft = node.status().soft_state;
-    (soft.role, soft.term.0)
-}
 
 /// §5.1: "If one server's current term is smaller than the other's, then it updates its current term
 /// to the larger value", as candidate and as leader.
@@ -329,6 +211,45 @@ fn s6_a_vote_is_disregarded_while_a_leader_is_heard() {
     }
     let effects = follower.step(from(3, 2, vote(true, 3, LogId::new(2, 9))));
     assert_eq!(granted(&effects.send_now), [true]);
+}
+
+/// §6: "a server always uses the latest configuration in its log, regardless of whether the entry is
+/// committed", and the one before it when that entry is truncated (M1).
+#[test]
+fn s6_a_membership_is_active_when_appended_and_goes_with_its_entry() {
+    let mut follower = node(3, 2, &[1]);
+    let entry = Entry {
+        id: LogId::new(2, 2),
+        payload: Payload::Membership(std::sync::Arc::new(members(4))),
+    };
+    let change = Append { base: LogId::new(1, 1), commit: Index(1), entries: vec![entry] };
+    let effects = follower.step(from(2, 2, Message::Append(change)));
+    assert_eq!(follower.membership(), &members(4), "before its own disk has it");
+    persist(&mut follower, effects);
+    let effects = follower.step(from(3, 3, append(LogId::new(1, 1), &[3], 1)));
+    assert_eq!(effects.persist.and_then(|batch| batch.truncate_after), Some(Index(1)));
+    assert_eq!(follower.membership(), &members(3));
+}
+
+/// §5.3: the sender may cut an append short; the leader goes on where it ended.
+#[test]
+fn s5_3_an_append_that_was_cut_short_is_continued() {
+    let mut leader = node(3, 1, &[1]);
+    let effects = leader_effects(&mut leader);
+    let accept = |leader: &mut Node, request, matched| {
+        let reply = Message::AppendReply(AppendReply::Accepted { matched: Index(matched) });
+        leader.step(Envelope { request, ..from(2, 2, reply) })
+    };
+    let to_n2 = |effects: &Effects| effects.replicate.iter().find(|r| r.to == n(2)).copied();
+    let probe = to_n2(&effects).expect("a probe");
+    persist(&mut leader, effects);
+    let _ = accept(&mut leader, probe.request, 2);
+    let (_, effects) = leader.propose(vec![Bytes::from_static(b"x"); 3]);
+    let range = to_n2(&effects).expect("three entries");
+    assert_eq!((range.base.index, range.upto), (Index(2), Index(5)));
+    let effects = accept(&mut leader, range.request, 3);
+    let rest = to_n2(&effects).expect("the rest, without waiting for a heartbeat");
+    assert_eq!(rest.base.index, Index(3));
 }
 
 /// §8: "a leader must have the latest information on which entries are committed": a no-op first.
