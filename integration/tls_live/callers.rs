@@ -27,7 +27,7 @@ fn every_bad_certificate_that_calls_gets_its_alert_and_its_sentence() {
             let mut caller = Caller::connect(&node.address, Some(&forged.papers));
             let ending = caller.next(PATIENCE);
             assert_eq!(ending, Ending::Alert(forged.alert), "{what}");
-            let line = refusal_of(node, caller.from());
+            let line = refusal_of(&node.log, caller.from());
             assert!(line.contains(forged.sentence), "{what}: {line}");
             assert!(line.contains(&format!("reason=\"{}\"", forged.reason)), "{what}: {line}");
             println!("{what}: {:?}; {line}", forged.alert);
@@ -41,7 +41,7 @@ fn every_bad_certificate_that_calls_gets_its_alert_and_its_sentence() {
     let mut caller = Caller::connect(&node.address, None);
     let ending = caller.next(PATIENCE);
     assert_eq!(ending, Ending::Alert(AlertDescription::CertificateRequired), "no certificate");
-    let line = refusal_of(node, caller.from());
+    let line = refusal_of(&node.log, caller.from());
     assert!(line.contains("it presented no certificate"), "{line}");
     assert!(line.contains("reason=\"no_certificate\""), "{line}");
 
@@ -67,7 +67,7 @@ fn plaintext_gets_an_alert_whatever_it_speaks() {
         let mut told = Vec::new();
         socket.read_to_end(&mut told).expect("the node closes in good order");
         assert_eq!(told, [21, 3, 3, 0, 2, 2, 10], "{what}: fatal alert unexpected_message");
-        let line = refusal_of(node, socket.local_addr().expect("an address"));
+        let line = refusal_of(&node.log, socket.local_addr().expect("an address"));
         assert!(line.contains("plaintext: its first byte is"), "{what}: {line}");
         assert!(line.contains(first) && line.contains("reason=\"plaintext\""), "{what}: {line}");
         println!("{what}: {line}");
@@ -79,7 +79,7 @@ fn plaintext_gets_an_alert_whatever_it_speaks() {
     let mut told = Vec::new();
     socket.read_to_end(&mut told).expect("the node closes in good order");
     assert_eq!((told[0], told[5]), (21, 2), "a fatal alert: {told:?}");
-    let line = refusal_of(node, socket.local_addr().expect("an address"));
+    let line = refusal_of(&node.log, socket.local_addr().expect("an address"));
     assert!(line.contains("is not a TLS handshake"), "{line}");
     assert_serves(&cluster, "after plaintext");
     println!("plaintext of every kind is refused with an alert");

@@ -163,6 +163,8 @@ pub(crate) enum Guise {
     Says(&'static [u8]),
     /// Takes connections and says nothing.
     Silent,
+    /// Takes connections and cuts them off, as a node does that is full or dies.
+    Cuts,
 }
 
 /// A server in a node's place; ends when dropped.
@@ -225,6 +227,7 @@ fn receive(guise: &Guise, mut socket: TcpStream) -> Ending {
             Err(_) => Ending::Closed,
         },
         Guise::Silent => read_until_end(&mut socket),
+        Guise::Cuts => Ending::Closed,
     }
 }
 

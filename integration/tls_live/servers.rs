@@ -213,6 +213,11 @@ fn a_client_refuses_every_bad_server() {
         assert_eq!(error.kind, ErrorKind::Untrusted, "{error}");
         assert!(error.message.contains(sentence), "{error}");
     }
+    let impostor = Impostor::on("127.0.0.1:0", Guise::Cuts);
+    let cut = cluster.wait(client_of(&cluster, &impostor.address()).status(&impostor.address()));
+    let cut = cut.expect_err("there is no node");
+    assert_eq!(cut.kind, ErrorKind::NoLeader, "cut off is not distrusted: {cut}");
+
     let port = free_ports(1)[0];
     let _old = OldServer::on(port, &cluster.certificates.join("raft-0"));
     let address = format!("127.0.0.1:{port}");
