@@ -11,12 +11,15 @@
 //!   kv, raft                pure: inputs in, effects out
 //! ```
 
+pub mod actors;
 pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod config;
+pub mod exit;
 pub mod kv;
 pub mod raft;
 pub mod rpc;
 pub mod storage;
+pub mod telemetry;

@@ -133,9 +133,10 @@ pub(crate) async fn run(
     options: &Options,
 ) -> Result<Report, Failure> {
     fill(wanted, tls, options).await?;
-    let (done, mut tallies) = tokio::sync::mpsc::unbounded_channel();
     let shares = shares(wanted, options);
     let threads = shares.len();
+    // Room for each thread's one tally, so that no thread ever waits to leave it.
+    let (done, mut tallies) = tokio::sync::mpsc::channel(threads.max(1));
     let barrier = Arc::new(std::sync::Barrier::new(threads));
     for (number, share) in shares.into_iter().enumerate() {
         let (wanted, tls, done, barrier) =
@@ -145,7 +146,7 @@ pub(crate) async fn run(
                 LocalSet::new().block_on(&runtime, thread(&wanted, share, number, tls, &barrier))
             });
             // The receiver lives as long as this function is awaited.
-            let _ = done.send(tally);
+            let _ = done.blocking_send(tally);
         };
         std::thread::Builder::new()
             .name(format!("bench-{number}"))

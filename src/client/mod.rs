@@ -8,10 +8,10 @@
 //!   own; each write gets a serial in it and keeps that serial in every attempt, at whatever node
 //!   (C2). So a write whose answer was lost is repeated without harm: the cluster tells the repetition
 //!   and gives the first answer again. A write never leaves its session: if the session has expired,
-//!   the caller is told and nothing is executed (C1). See [`session`].
+//!   the caller is told and nothing is executed (C1). See `session`.
 //! - A **read** is repeated freely.
 //! - Each attempt goes to the leader if it is known, follows the hints of nodes that are not it, tries
-//!   every other address, and backs off with jitter, until the deadline (C4). See [`route`], [`retry`].
+//!   every other address, and backs off with jitter, until the deadline (C4). See `route`, `retry`.
 //! - The result is one of three: applied (`Ok`), refused, unknown (C3). See [`Error`].
 //!
 //! Not implemented: transactions, leases, watches.

@@ -2,7 +2,7 @@
 //!
 //! `bytes` decodes a `Bytes` by copying, because a deserializer only ever sees a borrowed slice and
 //! cannot know which buffer owns it. Fields marked `#[serde(with = "crate::codec::shared")]` (or
-//! `shared::optional`) can: [`within`] notes the buffer for the time of one decoding call on this
+//! `shared::optional`) can: `within` notes the buffer for the time of one decoding call on this
 //! thread, and a slice that lies inside it is shared. Anything else (a plain `decode`, an array of
 //! numbers) is copied, so the mark never changes what is decoded, only what it costs.
 //!

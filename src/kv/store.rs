@@ -7,7 +7,7 @@ use super::hash::{Part, PartHasher};
 use super::limits::check_operation;
 use super::sessions::{Bounds, Sessions, Standing};
 use super::view::{Slot, View};
-use crate::raft::{Index, LogId};
+use crate::raft::types::{Index, LogId};
 
 /// Keys, values, revision and sessions after some prefix of the log. Two stores that applied the
 /// same prefix are equal, whatever happened around them.

@@ -10,7 +10,7 @@ use super::hash::{Part, PartHasher};
 use super::limits::{KEY_BYTES_MAX, SERIAL_WINDOW, VALUE_BYTES_MAX};
 use super::sessions::Bounds;
 use super::{Store, View};
-use crate::raft::{Index, LogId};
+use crate::raft::types::{Index, LogId};
 
 /// A store with its own log position.
 struct Log {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::command::Versioned;
-use crate::raft::Index;
+use crate::raft::types::Index;
 
 /// A value with its numbers, and the hash of the two and its key.
 #[derive(Clone, Debug)]

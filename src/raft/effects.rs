@@ -66,6 +66,8 @@ pub enum Refusal {
     },
     /// The uncommitted bytes are at their limit; try again.
     Busy,
+    /// The disk has no room for entries, and nobody else is known to lead.
+    NoSpace,
 }
 
 /// The fate of a read that was waiting for its index.
@@ -90,12 +92,15 @@ pub struct Effects {
     pub send_after_persist: Vec<(PersistToken, Envelope)>,
     /// Appends to read and send.
     pub replicate: Vec<SendRange>,
-    /// The commit index, if it moved: apply up to and including it.
+    /// What may be applied, if it moved: everything up to and including this index. It is committed,
+    /// and on this node's own disk as well, so that the state machine is never ahead of a log that
+    /// lost its tail (S10). It only grows (S6).
     pub commit: Option<Index>,
     /// Reads that can be answered or must be refused.
     pub reads: Vec<ReadOutcome>,
     /// Role, term or leader, if one changed.
     pub soft_state: Option<SoftState>,
-    /// Leadership over this many uncommitted proposals has ended; their outcome is unknown (C3, C5).
+    /// The leadership has ended; what was proposed in it and is not committed has an unknown outcome
+    /// (C3, C5).
     pub leadership_lost: bool,
 }

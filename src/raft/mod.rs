@@ -1,13 +1,99 @@
 //! LAYER 0: the protocol, a pure and deterministic core. Inputs in, effects out; no I/O, no clock, no
 //! threads, no async, no global randomness, no logging.
+//!
+//! # The tour
+//!
+//! A cluster is a few nodes that keep one *log*. One of them leads at a time; it appends what clients
+//! propose, sends it to the others, and calls an entry *committed* once a majority has it on disk. What
+//! is committed is never lost, as long as any majority's disks survive.
+//!
+//! Everything begins at [`Node`]: each of its methods is one input, and each returns the [`Effects`]
+//! that the caller must carry out, in the order written there. The node never waits. What takes time
+//! comes back as another input: a batch is durable ([`Node::persisted`]), a call had no answer
+//! ([`Node::unanswered`]), time passed ([`Node::tick`]).
+//!
+//! * **Terms and elections** (Raft §5.2, dissertation 9.6). Time is divided into terms with at most one
+//!   leader each. A *follower* that hears no leader for its election timeout, drawn anew each time,
+//!   asks whether it could win (`PreCandidate`), and only if a majority says yes raises the term and
+//!   asks for votes (`Candidate`). A vote goes to the first who asks and whose log is at least as up to
+//!   date (`vote.rs`). Whoever hears a leader gives no vote. A leader that hears no majority gives up
+//!   (check quorum). None of the three works without the others. See `follower.rs`, `candidate.rs`.
+//! * **Replication** (§5.3). The *leader* (`leader.rs`) begins with a no-op. For each peer it keeps a
+//!   `Progress` (`progress.rs`): first it *probes* where the logs agree, going back a whole term for
+//!   each refusal, then it *replicates* in a pipeline with a window. A follower overwrites what
+//!   conflicts and answers when the entries are on its disk.
+//! * **Commit** (§5.4, `commit.rs`, `quorum.rs`). The leader commits what a majority has on disk, its
+//!   own disk counted only when it has completed; and only entries of its own term, which commit
+//!   everything before them. A follower commits what its leader says, as far as it has verified that
+//!   its log is the leader's.
+//! * **Reads** (§8, dissertation 6.4, `read_index.rs`). A read is answered with the commit index after
+//!   a majority has answered a heartbeat that was sent after the read arrived. No lease, no clock.
+//! * **Durability** (`disk.rs`). The node works ahead of its disk. What a message claims (a term, a
+//!   vote, entries) decides whether it may leave at once or waits for a batch; this is computed in one
+//!   place, not remembered by each author.
+//!
+//! The core knows the log's *shape* ([`LogShape`]: terms and sizes), never its payloads: they go
+//! through to the disk, and the runtime reads them back for sending. Only memberships are kept.
+//!
+//! # What always holds
+//!
+//! The numbers are those of the project's list of invariants, quoted by every assertion. Those of the
+//! first kind are checked here, in release builds as well: `invariants.rs` after every input, the
+//! others where the data crosses in. A violation ends the process. The second kind needs to see the
+//! whole cluster; the tests' oracle checks it after every step of every story and storm.
+//!
+//! | id | invariant | kind |
+//! |---|---|---|
+//! | S1 | at most one leader a term | both: a node that meets a second one panics |
+//! | S2 | a leader never rewrites its own log, and never contradicts what it verified | here |
+//! | S3 | equal index and term mean equal prefixes | oracle; no gaps: here |
+//! | S4 | a new leader holds everything committed | oracle; a follower that is told otherwise panics |
+//! | S5 | no two nodes commit different entries | oracle |
+//! | S6 | commit only grows; applied ≤ commit ≤ last | both |
+//! | S7 | term and vote never go back, one vote a term | both |
+//! | S8 | a commit is on a majority of disks | oracle, from the disks |
+//! | S9 | only entries of the own term are committed by counting | both |
+//! | S10 | what is committed is never truncated | here |
+//! | S11 | matches only grow; late answers change nothing | here |
+//! | S12 | votes only for logs that are up to date | against a twin |
+//! | S13 | one author a term | oracle; terms in a log never go back: here |
+//! | S17 | nothing is said before it is durable | both |
+//!
+//! # Not implemented
+//!
+//! * **Snapshots and purging** (§7): [`LogShape`] has its purge point, and appends below it are taken
+//!   for committed (L3); a leader whose peer needs purged entries has nothing to send yet (L7). The
+//!   third state of `Progress` belongs there.
+//! * **Membership changes** (§6): memberships are active from their append and go with a truncation
+//!   (M1), and quorums can be joint (M3); nobody can propose a change yet, and a leader's peers are those of
+//!   the day it took office. Learners receive and never count.
+//! * **Leadership transfer** (dissertation 3.10): a leader whose disk stands still steps down instead.
+//! * **The hellos after a start**, before which no vote is given (lost disks): [`Node`] is not told of
+//!   them yet.
+//!
+//! Founding a cluster is a protocol of its own; here its entry is the first of every log.
 
+mod candidate;
+mod commit;
+mod common;
+mod disk;
 pub mod effects;
+mod follower;
+pub mod founding;
+mod invariants;
+mod leader;
 pub mod log_shape;
 pub mod membership;
 pub mod message;
 pub mod node;
 pub mod options;
+mod progress;
+mod quorum;
+mod read_index;
+#[cfg(test)]
+mod tests;
 pub mod types;
+mod vote;
 
 pub use effects::{Effects, Persist, PersistToken, ReadOutcome, ReadToken, Refusal, SendRange};
 pub use log_shape::LogShape;

@@ -1,13 +1,23 @@
-//! The protocol's entry points: one input in, one [`Effects`] out.
+//! The protocol's entry points: one input in, one [`Effects`] out. Here are the rules that hold in
+//! every role, first of all the rule of terms, and the changes from one role to another; what a role
+//! does by itself is in the role's own file.
 
 use bytes::Bytes;
 
+use super::candidate::Campaign;
+use super::common::Common;
+use super::disk::Needs;
 use super::effects::{Effects, PersistToken, ReadToken, Refusal};
+use super::follower::Follower;
+use super::invariants;
+use super::leader::Leader;
 use super::log_shape::LogShape;
 use super::membership::Membership;
-use super::message::{Envelope, RequestId};
+use super::message::{AppendReply, Envelope, HeartbeatReply, Message, RequestId, Vote, VoteReply};
 use super::options::Options;
-use super::types::{HardState, Index, LogId, NodeId, SoftState};
+use super::quorum::VoteResult;
+use super::types::{HardState, Index, LogId, NodeId, RoleKind, SoftState, Term};
+use super::vote;
 
 /// What a node finds on its disk when it starts.
 #[derive(Clone, Debug)]
@@ -23,9 +33,23 @@ pub struct Restored {
     pub applied: Index,
 }
 
+/// What a node does at the moment, and what it needs for that. A learner is a follower.
+#[derive(Clone, Debug)]
+pub(super) enum Role {
+    Follower(Follower),
+    PreCandidate(Campaign),
+    Candidate(Campaign),
+    Leader(Leader),
+}
+
 /// One member's Raft state.
-#[derive(Debug)]
-pub struct Node {}
+#[derive(Clone, Debug)]
+pub struct Node {
+    common: Common,
+    role: Role,
+    /// As last reported in the effects.
+    reported: SoftState,
+}
 
 /// Where the members of a cluster stand, as the leader sees one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +69,8 @@ pub struct NodeStatus {
     pub id: NodeId,
     /// Role, term, leader.
     pub soft_state: SoftState,
+    /// First index the log still holds; one behind the last in an empty log.
+    pub first: Index,
     /// Last entry, durable or not.
     pub last: LogId,
     /// Last durable index.
@@ -57,57 +83,386 @@ pub struct NodeStatus {
     pub peers: Vec<PeerStatus>,
 }
 
-#[allow(unused_variables)]
 impl Node {
     /// A node as it starts: follower (or learner) in its restored term. `seed` feeds the one generator
     /// from which election timeouts are drawn.
+    ///
+    /// # Panics
+    /// If what was restored contradicts itself: entries newer than the term (S7), an applied index
+    /// outside the log (S10), no membership.
     #[must_use]
     pub fn new(id: NodeId, options: Options, seed: u64, restored: Restored) -> Node {
-        todo!()
+        let mut common = Common::new(id, options, seed, restored);
+        let role = Role::Follower(Follower::new(&mut common, None));
+        let reported = soft_state(&common, &role);
+        Node { common, role, reported }
     }
+
     /// One tick of time has passed.
     pub fn tick(&mut self) -> Effects {
-        todo!()
+        self.common.disk.tick();
+        match &mut self.role {
+            Role::Follower(follower) => {
+                if follower.tick(&mut self.common) {
+                    self.become_pre_candidate();
+                }
+            }
+            Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
+                if campaign.tick() {
+                    self.campaign_timed_out();
+                }
+            }
+            Role::Leader(leader) => {
+                if !leader.tick(&mut self.common) {
+                    self.become_follower(self.common.term(), None);
+                }
+            }
+        }
+        self.finish()
     }
-    /// A message arrived.
+
+    /// A message arrived. One that is not addressed to this node is dropped.
     pub fn step(&mut self, envelope: Envelope) -> Effects {
-        todo!()
+        if envelope.to == self.common.id && envelope.from != self.common.id {
+            self.receive(envelope);
+        }
+        self.finish()
     }
+
     /// Clients want these commands appended, all or none. On success they stand at the returned log
     /// ids: the first one, the others behind it in the same term.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was appended (C3).
+    ///
+    /// # Panics
+    /// If there are no commands: there would be no log id to return.
     pub fn propose(&mut self, commands: Vec<Bytes>) -> (Result<LogId, Refusal>, Effects) {
-        todo!()
+        assert!(!commands.is_empty(), "a proposal holds at least one command");
+        let result = match &mut self.role {
+            Role::Leader(leader) => leader.propose(&mut self.common, commands),
+            _ => Err(self.not_leader()),
+        };
+        (result, self.finish())
     }
+
     /// A client wants a linearizable read. The answer is in `Effects::reads`, now or later.
     pub fn read_index(&mut self, token: ReadToken) -> Effects {
-        todo!()
+        match &mut self.role {
+            Role::Leader(leader) => leader.read(&mut self.common, token),
+            _ => {
+                let refusal = self.not_leader();
+                self.common.answer_read(token, Err(refusal));
+            }
+        }
+        self.finish()
     }
+
     /// The disk completed a batch, and with it every earlier one.
     pub fn persisted(&mut self, token: PersistToken) -> Effects {
-        todo!()
+        if self.common.disk.complete(token) {
+            match &mut self.role {
+                Role::Candidate(campaign) => {
+                    if self.common.disk.durable() == self.common.hard_state() {
+                        campaign.own_vote_durable(self.common.id);
+                        self.count_votes();
+                    }
+                }
+                Role::Leader(leader) => leader.advance_commit(&mut self.common),
+                Role::Follower(_) | Role::PreCandidate(_) => {}
+            }
+        }
+        self.finish()
     }
+
     /// The state machine has applied everything up to and including this index.
     pub fn applied(&mut self, upto: Index) -> Effects {
-        todo!()
+        self.common.set_applied(upto);
+        self.finish()
     }
+
     /// A request to a peer ended without an answer (connection lost, deadline passed). What it carried
     /// may or may not have arrived.
     pub fn unanswered(&mut self, peer: NodeId, request: RequestId) -> Effects {
-        todo!()
+        if let Role::Leader(leader) = &mut self.role {
+            leader.unanswered(peer, request);
+        }
+        self.finish()
     }
+
     /// The connection to a peer was reset and the immediate redial was refused: its process is gone. A
     /// hint that shortens a wait; safety never rests on it (design: time and election).
     pub fn peer_gone(&mut self, peer: NodeId) -> Effects {
-        todo!()
+        if let Role::Follower(follower) = &mut self.role
+            && follower.leader() == Some(peer)
+        {
+            follower.leader_gone(&mut self.common);
+        }
+        self.finish()
     }
+
+    /// The disk has no room for entries (true), or has again (false). A node without room gives up
+    /// leading and does not campaign; its entries wait, and term and vote still reach the disk
+    /// (design: durability, D11).
+    pub fn disk_full(&mut self, full: bool) -> Effects {
+        self.common.disk_full = full;
+        if full && matches!(self.role, Role::Leader(_)) {
+            self.become_follower(self.common.term(), None);
+        }
+        self.finish()
+    }
+
+    /// Up to here the log as it is now is durable.
+    #[must_use]
+    pub fn persisted_index(&self) -> Index {
+        self.common.disk.persisted()
+    }
+
     /// A consistent look at the node.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
-        todo!()
+        let peers = match &self.role {
+            Role::Leader(leader) => leader
+                .peers()
+                .map(|(id, progress)| PeerStatus {
+                    id,
+                    matched: progress.matched(),
+                    active: progress.heard_within(self.common.election_min()),
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        NodeStatus {
+            id: self.common.id,
+            soft_state: soft_state(&self.common, &self.role),
+            first: self.common.log.first_index(),
+            last: self.common.log.last(),
+            persisted: self.common.disk.persisted(),
+            commit: self.common.commit(),
+            applied: self.common.applied(),
+            peers,
+        }
     }
+
     /// The active membership.
     #[must_use]
     pub fn membership(&self) -> &Membership {
-        todo!()
+        self.common.membership()
     }
+
+    pub(super) fn common(&self) -> &Common {
+        &self.common
+    }
+
+    pub(super) fn role(&self) -> &Role {
+        &self.role
+    }
+
+    fn receive(&mut self, envelope: Envelope) {
+        let Envelope { from, term, request, message, .. } = envelope;
+        match message {
+            Message::Vote(vote) => self.on_vote(from, term, request, vote),
+            Message::Append(append) => match self.follow(from, term) {
+                Some((follower, common)) => follower.append(common, from, request, append),
+                // Only the higher term in the envelope matters to a former leader; that nothing at
+                // all is held is true in any case.
+                None => {
+                    let reply = AppendReply::Accepted { matched: Index::ZERO };
+                    self.reply(from, request, Message::AppendReply(reply));
+                }
+            },
+            Message::Heartbeat(heartbeat) => match self.follow(from, term) {
+                Some((follower, common)) => follower.heartbeat(common, from, request, heartbeat),
+                None => {
+                    let reply = HeartbeatReply { round: heartbeat.round };
+                    self.reply(from, request, Message::HeartbeatReply(reply));
+                }
+            },
+            Message::VoteReply(reply) => {
+                if self.heed_reply(from, term) {
+                    self.on_vote_reply(from, request, reply);
+                }
+            }
+            Message::AppendReply(reply) => {
+                if self.heed_reply(from, term)
+                    && term == self.common.term()
+                    && let Role::Leader(leader) = &mut self.role
+                {
+                    leader.append_reply(&mut self.common, from, request, reply);
+                }
+            }
+            Message::HeartbeatReply(reply) => {
+                if self.heed_reply(from, term)
+                    && term == self.common.term()
+                    && let Role::Leader(leader) = &mut self.role
+                {
+                    leader.heartbeat_reply(&mut self.common, from, reply);
+                }
+            }
+        }
+    }
+
+    /// Whether an answer counts: only a member's does, and one of a higher term ends what it answers
+    /// (Raft §5.1; E2, E7).
+    fn heed_reply(&mut self, from: NodeId, term: Term) -> bool {
+        if !self.membership().contains(from) {
+            return false;
+        }
+        if term > self.common.term() {
+            self.become_follower(term, None);
+            return false;
+        }
+        true
+    }
+
+    /// Follows the leader of a term, unless this node is in a higher one already.
+    fn follow(&mut self, leader: NodeId, term: Term) -> Option<(&mut Follower, &mut Common)> {
+        if term < self.common.term() {
+            return None;
+        }
+        let leads = matches!(self.role, Role::Leader(_));
+        assert!(!(leads && term == self.common.term()), "two leaders in term {term} (S1)");
+        if term > self.common.term() || !matches!(self.role, Role::Follower(_)) {
+            self.become_follower(term, Some(leader));
+        }
+        match &mut self.role {
+            Role::Follower(follower) => {
+                follower.heard(leader, &mut self.common);
+                Some((follower, &mut self.common))
+            }
+            _ => None,
+        }
+    }
+
+    /// Everyone answers, learners too: one that was promoted may not know it yet (etcd 10998).
+    fn on_vote(&mut self, from: NodeId, term: Term, request: RequestId, vote: Vote) {
+        let Vote { pre, campaign, last: _ } = vote;
+        let claimed = if pre { term.next() } else { term };
+        let sticks = match &self.role {
+            Role::Follower(follower) => follower.sticks_against(from, &self.common),
+            // It would have stepped down by now if it had no quorum (E5).
+            Role::Leader(_) => true,
+            Role::PreCandidate(_) | Role::Candidate(_) => false,
+        };
+        let granted = !sticks && campaign == claimed && self.grants(from, vote);
+        let needs = if granted && !pre { Needs::Vote } else { Needs::Term };
+        let reply = Message::VoteReply(VoteReply { pre, campaign, granted });
+        self.common.send(from, request, reply, needs);
+    }
+
+    /// Decides on a vote that neither stickiness nor its own form speaks against, and records it.
+    fn grants(&mut self, from: NodeId, vote: Vote) -> bool {
+        let last = self.common.log.last();
+        if vote.pre {
+            return vote::grants_pre(self.common.term(), last, vote);
+        }
+        if vote.campaign > self.common.term() {
+            self.become_follower(vote.campaign, None);
+        }
+        let granted = vote::grants(self.common.hard_state(), last, from, vote);
+        if granted {
+            let term = self.common.term();
+            self.common.set_hard_state(HardState { term, vote: Some(from) });
+            // Only a real grant resets the timer (E1).
+            if let Role::Follower(follower) = &mut self.role {
+                follower.reset_timer(&mut self.common);
+            }
+        }
+        granted
+    }
+
+    fn on_vote_reply(&mut self, from: NodeId, request: RequestId, reply: VoteReply) {
+        if let Role::PreCandidate(campaign) | Role::Candidate(campaign) = &mut self.role {
+            campaign.answer(from, request, reply);
+            self.count_votes();
+        }
+    }
+
+    fn count_votes(&mut self) {
+        let (pre, result) = match &self.role {
+            Role::PreCandidate(campaign) => (true, campaign.result(&self.common)),
+            Role::Candidate(campaign) => (false, campaign.result(&self.common)),
+            Role::Follower(_) | Role::Leader(_) => return,
+        };
+        match result {
+            VoteResult::Won if pre => self.become_candidate(),
+            // The own vote is on its way to the disk, and its completion counts again (E3).
+            VoteResult::Won if self.common.disk.durable() != self.common.hard_state() => {}
+            VoteResult::Won => self.become_leader(),
+            VoteResult::Lost => self.become_follower(self.common.term(), None),
+            VoteResult::Pending => {}
+        }
+    }
+
+    fn campaign_timed_out(&mut self) {
+        if self.common.disk_stands_still() {
+            self.become_follower(self.common.term(), None);
+        } else {
+            self.become_pre_candidate();
+        }
+    }
+
+    /// Ends whatever the node did. A leadership's waiting reads are refused (R1); the outcome of its
+    /// proposals is unknown (C3).
+    fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+        if term > self.common.term() {
+            self.common.set_hard_state(HardState { term, vote: None });
+        }
+        let follower = Role::Follower(Follower::new(&mut self.common, leader));
+        if let Role::Leader(former) = std::mem::replace(&mut self.role, follower) {
+            self.common.effects.leadership_lost = true;
+            self.common.effects.replicate.clear();
+            for token in former.into_reads() {
+                self.common.answer_read(token, Err(Refusal::NotLeader { leader }));
+            }
+        }
+    }
+
+    fn become_pre_candidate(&mut self) {
+        self.role = Role::PreCandidate(Campaign::start(&mut self.common, true));
+        self.count_votes();
+    }
+
+    fn become_candidate(&mut self) {
+        let term = self.common.term().next();
+        self.common.set_hard_state(HardState { term, vote: Some(self.common.id) });
+        self.role = Role::Candidate(Campaign::start(&mut self.common, false));
+    }
+
+    fn become_leader(&mut self) {
+        self.role = Role::Leader(Leader::new(&mut self.common));
+    }
+
+    fn not_leader(&self) -> Refusal {
+        match soft_state(&self.common, &self.role).leader {
+            None if self.common.disk_full => Refusal::NoSpace,
+            leader => Refusal::NotLeader { leader },
+        }
+    }
+
+    fn reply(&mut self, to: NodeId, request: RequestId, message: Message) {
+        self.common.send(to, request, message, Needs::Term);
+    }
+
+    fn finish(&mut self) -> Effects {
+        let now = soft_state(&self.common, &self.role);
+        if now != self.reported {
+            self.reported = now;
+            self.common.effects.soft_state = Some(now);
+        }
+        let effects = self.common.take_effects();
+        invariants::check(self);
+        effects
+    }
+}
+
+fn soft_state(common: &Common, role: &Role) -> SoftState {
+    let (kind, leader) = match role {
+        Role::Follower(follower) if common.is_voter() => (RoleKind::Follower, follower.leader()),
+        Role::Follower(follower) => (RoleKind::Learner, follower.leader()),
+        Role::PreCandidate(_) => (RoleKind::PreCandidate, None),
+        Role::Candidate(_) => (RoleKind::Candidate, None),
+        Role::Leader(_) => (RoleKind::Leader, Some(common.id)),
+    };
+    SoftState { role: kind, term: common.term(), leader }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::close::{CloseCode, CloseNotice};
 use super::frame::{Head, Kind};
 use super::hello::Hello;
 use super::identity::Identity;
+use super::limits::Limits;
 use super::methods::{Binding, METHOD_NAME_MAX, Method, REPLY_BYTES_MAX};
 use super::outbox::Outbox;
 use super::wire::{self, COPY_MAX, Encoded};
@@ -73,7 +74,7 @@ impl Peer {
     #[must_use]
     pub fn detached(identity: Identity, hello: Hello, connection: ConnectionId) -> Peer {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let link = Arc::new(Link::new(0, usize::MAX));
+        let link = Arc::new(Link::new(&Limits::default(), Arc::default()));
         Peer { identity, hello, address, connection, names_receiver: true, link }
     }
 
@@ -108,6 +109,7 @@ pub(super) struct Link {
     inflight: AtomicU32,
     inflight_max: u32,
     queued_max: usize,
+    total_max: usize,
     /// The reader waits for `room`.
     paused: AtomicBool,
     room: Notify,
@@ -116,12 +118,14 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(inflight_max: u32, queued_max: usize) -> Link {
+    /// `total` counts the bytes queued on all connections of the server.
+    pub(super) fn new(limits: &Limits, total: Arc<AtomicUsize>) -> Link {
         Link {
-            outbox: Outbox::default(),
+            outbox: Outbox::counted(total),
             inflight: AtomicU32::new(0),
-            inflight_max,
-            queued_max,
+            inflight_max: limits.inflight,
+            queued_max: limits.queued_bytes,
+            total_max: limits.queued_total,
             paused: AtomicBool::new(false),
             room: Notify::new(),
             close: Mutex::new(None),
@@ -196,6 +200,8 @@ impl Link {
             (Code::TooLarge, format!("the reply has {bytes} bytes, over {REPLY_BYTES_MAX}"))
         } else if bytes > COPY_MAX && self.outbox.queued() + bytes > self.queued_max {
             (Code::Busy, "too many replies wait for you to read them".to_owned())
+        } else if bytes > COPY_MAX && self.outbox.queued_in_all() + bytes > self.total_max {
+            (Code::Busy, "too many replies wait for others to read them".to_owned())
         } else {
             return None;
         };

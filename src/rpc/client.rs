@@ -97,6 +97,8 @@ pub(super) struct Shared {
     calls: Mutex<Calls>,
     next: AtomicU64,
     slots: Semaphore,
+    /// Something was written.
+    room: Notify,
     want_close: Notify,
     closed: watch::Sender<Option<CloseReason>>,
 }
@@ -137,6 +139,7 @@ impl Shared {
             calls: Mutex::default(),
             next: AtomicU64::new(1),
             slots,
+            room: Notify::new(),
             want_close: Notify::new(),
             closed: watch::Sender::new(None),
         })
@@ -162,6 +165,7 @@ impl Shared {
         };
         self.slots.close();
         self.outbox.end();
+        self.room.notify_waiters();
         self.closed.send_replace(Some(reason));
     }
 
@@ -173,7 +177,28 @@ impl Shared {
         CallError::NotSent(NotSent::Closed(self.reason()))
     }
 
+    /// A place among the calls in flight, and room in the queue: calls that were given up may still
+    /// be there, and a server that does not read them must not make this process grow.
     async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, CallError> {
+        let slot = self.place(deadline).await?;
+        while self.outbox.queued() >= self.limits.queued_bytes {
+            let mut written = pin!(self.room.notified());
+            // Listens before it looks again, so that no wake-up falls between the two.
+            written.as_mut().enable();
+            if self.outbox.queued() < self.limits.queued_bytes {
+                break;
+            }
+            if self.slots.is_closed() {
+                return Err(self.closed_already());
+            }
+            if timeout_at(deadline, written).await.is_err() {
+                return Err(CallError::NotSent(NotSent::Busy));
+            }
+        }
+        Ok(slot)
+    }
+
+    async fn place(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, CallError> {
         match self.slots.try_acquire() {
             Ok(slot) => Ok(slot),
             Err(TryAcquireError::Closed) => Err(self.closed_already()),
@@ -198,11 +223,6 @@ impl Shared {
         let bytes = args.len();
         if bytes > method.args_max() {
             return Err(CallError::NotSent(NotSent::TooLarge { method, bytes }));
-        }
-        // Calls that were given up may still be queued; the server that does not read them must not
-        // make this process grow.
-        if self.outbox.queued() + bytes > self.limits.queued_bytes.max(2 * bytes) {
-            return Err(CallError::NotSent(NotSent::Busy));
         }
         let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1);
         let left = u32::try_from(left).unwrap_or(u32::MAX);
@@ -236,7 +256,11 @@ impl Connection {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        tokio::spawn(run(shared.clone(), source, writer, expires));
+        let finish = Finish(shared.clone());
+        tokio::spawn(async move {
+            run(&finish.0, source, writer, expires).await;
+            drop(finish);
+        });
         Connection(Arc::new(Handle(shared)))
     }
 
@@ -344,15 +368,17 @@ impl fmt::Debug for Connection {
     }
 }
 
-async fn run<R, W>(shared: Arc<Shared>, mut source: Source<R>, mut writer: W, expires: Option<i64>)
+async fn run<R, W>(shared: &Shared, mut source: Source<R>, mut writer: W, expires: Option<i64>)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let reason = {
         let mut writing =
-            pin!(shared.outbox.write_to(&mut writer, shared.limits.write_stall, || ()));
-        let mut reading = pin!(read(&shared, &mut source, expires));
+            pin!(shared.outbox.write_to(&mut writer, shared.limits.write_stall, || {
+                shared.room.notify_waiters();
+            }));
+        let mut reading = pin!(read(shared, &mut source, expires));
         let reason = tokio::select! {
             biased;
             reason = &mut reading => reason,
@@ -374,6 +400,17 @@ where
     if reason == CloseReason::Local {
         use tokio::io::AsyncWriteExt;
         let _ = timeout(Duration::from_secs(1), writer.shutdown()).await;
+    }
+}
+
+/// Ends the connection with its task, also when that is dropped with its runtime.
+struct Finish(Arc<Shared>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        if self.0.closed.borrow().is_none() {
+            self.0.finish(CloseReason::Local);
+        }
     }
 }
 

@@ -52,10 +52,12 @@ pub(super) async fn run<R, W>(
         let ended = tokio::select! {
             biased;
             ended = read(shared, peer, &mut source, expires) => ended,
-            written = &mut writing => End::Closed(match written {
-                Ok(()) => CloseReason::Local,
-                Err(error) => CloseReason::of_error(&error),
-            }),
+            written = &mut writing => {
+                // Half a frame may be out: nothing can be said on this stream any more (A4).
+                let reason = written.map_or_else(|e| CloseReason::of_error(&e), |()| CloseReason::Local);
+                report(shared, peer, &reason);
+                return;
+            }
         };
         let (notice, patience) = match ended {
             End::Leaving(notice) => (Some(notice), limits.drain),
@@ -82,7 +84,6 @@ pub(super) async fn run<R, W>(
             let _ = writing.await;
         })
         .await;
-        link.outbox.end();
     }
     source.linger().await;
 }

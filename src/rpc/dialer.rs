@@ -20,7 +20,7 @@ use super::identity::Identity;
 use super::limits::Limits;
 use super::refusals::Reason;
 use super::stream::{Buffered, Source, buffered, write_frame};
-use super::tls::{Tls, Witness, certificate_end};
+use super::tls::{Tls, Witness, certificate_end, tls_error};
 use crate::codec::api::Refusal;
 use crate::codec::{DecodeError, decode};
 
@@ -119,10 +119,11 @@ impl DialError {
     /// somebody changes something.
     #[must_use]
     pub fn is_authority(&self) -> bool {
-        matches!(
-            self,
-            DialError::Tls { .. } | DialError::RefusedByServer { .. } | DialError::WrongPeer { .. }
-        )
+        match self {
+            DialError::Tls { reason, .. } => *reason != Reason::Handshake,
+            DialError::RefusedByServer { .. } | DialError::WrongPeer { .. } => true,
+            _ => false,
+        }
     }
 
     /// How far the attempt came; of several addresses the attempt that came farthest is reported.
@@ -277,6 +278,9 @@ impl Attempt<'_> {
 
     fn handshake_failed(&self, witness: &Witness, error: &io::Error) -> DialError {
         let address = self.address();
+        if witness.fault().is_none() && tls_error(error).is_none() {
+            return DialError::Lost { address, reason: CloseReason::of_error(error) };
+        }
         let (reason, problem) = witness.explain(error);
         match reason {
             Reason::WrongName | Reason::WrongCluster => DialError::WrongPeer { address, problem },

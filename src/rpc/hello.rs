@@ -142,3 +142,104 @@ impl HelloAck {
             && hello.receiver == self.node_id
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{decode, encode};
+    use crate::rpc::close::{CloseCode, CloseNotice};
+
+    /// Fields as text, so that a change of the wire is seen as one.
+    fn shown<T: Serialize>(value: &T) -> String {
+        encode(value)
+            .iter()
+            .flat_map(|byte| std::ascii::escape_default(*byte))
+            .map(char::from)
+            .collect()
+    }
+
+    #[test]
+    fn the_bytes_of_hello_and_acknowledgement_are_these() {
+        let hello = Hello {
+            versions: VERSIONS,
+            name: "raft-1".to_owned(),
+            cluster_id: Some(ClusterId(7)),
+            node_id: Some(NodeId(1)),
+            boot: Boot(2),
+            term: Term(3),
+            acknowledged: Index(4),
+            receiver: None,
+            purpose: Purpose::Control,
+        };
+        assert_eq!(
+            shown(&hello),
+            "\\x89\\xa8versions\\x82\\xa3min\\x01\\xa3max\\x01\\xa4name\\xa6raft-1\\xaacluster_id\\x07\
+             \\xa7node_id\\x01\\xa4boot\\x02\\xa4term\\x03\\xacacknowledged\\x04\\xa8receiver\\xc0\
+             \\xa7purpose\\xa7control"
+        );
+        let ack = HelloAck { max_inflight: 9, ..HelloAck::new("raft-2") };
+        assert_eq!(
+            shown(&ack),
+            "\\x86\\xa7version\\x01\\xa4name\\xa6raft-2\\xaacluster_id\\xc0\\xa7node_id\\xc0\\xa4boot\\x00\
+             \\xacmax_inflight\\t"
+        );
+        assert_eq!(decode::<Hello>(&encode(&hello)), Ok(hello));
+        assert_eq!(decode::<HelloAck>(&encode(&ack)), Ok(ack));
+    }
+
+    #[test]
+    fn other_versions_hellos_are_read() {
+        #[derive(Serialize)]
+        struct Later<'a> {
+            name: &'a str,
+            versions: Versions,
+            purpose: &'a str,
+            colour: [u8; 3],
+        }
+        let versions = Versions { min: 1, max: 4 };
+        let later = Later { name: "x", versions, purpose: "gossip", colour: [1, 2, 3] };
+        let read: Hello = decode(&encode(&later)).unwrap();
+        let identity = "balsa://c/client/x".parse().unwrap();
+        assert_eq!(read, Hello { versions, ..Hello::client(&identity) });
+        #[derive(Serialize)]
+        struct Notice<'a> {
+            code: &'a str,
+            message: &'a str,
+        }
+        let notice: CloseNotice = decode(&encode(&Notice { code: "moon", message: "" })).unwrap();
+        assert_eq!(notice.code, CloseCode::Other);
+    }
+
+    #[test]
+    fn the_newest_common_version_is_spoken() {
+        let range = |min, max| Versions { min, max };
+        for (ours, theirs, common) in [
+            (range(1, 1), range(1, 1), Some(1)),
+            (range(1, 3), range(2, 9), Some(3)),
+            (range(2, 9), range(1, 3), Some(3)),
+            (range(1, 1), range(2, 3), None),
+            (range(2, 3), range(1, 1), None),
+            (range(1, 3), range(3, 1), None),
+        ] {
+            assert_eq!(ours.common(theirs), common, "{ours:?} and {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn the_receiver_is_named_only_by_both_ids() {
+        let identity = "balsa://c/node/a".parse().unwrap();
+        let ack = HelloAck {
+            cluster_id: Some(ClusterId(1)),
+            node_id: Some(NodeId(2)),
+            ..HelloAck::new("b")
+        };
+        let hello =
+            |cluster_id, receiver| Hello { cluster_id, receiver, ..Hello::client(&identity) };
+        assert!(ack.is_receiver_of(&hello(Some(ClusterId(1)), Some(NodeId(2)))));
+        assert!(!ack.is_receiver_of(&hello(Some(ClusterId(1)), None)));
+        assert!(!ack.is_receiver_of(&hello(None, Some(NodeId(2)))));
+        // Nobody is the receiver who has no cluster yet, whatever the hello leaves out too.
+        let waiting = HelloAck { cluster_id: None, node_id: None, ..ack };
+        assert!(!waiting.is_receiver_of(&hello(None, None)));
+    }
+}

@@ -1,8 +1,9 @@
 //! Every limit and deadline of the transport. The defaults stand here and nowhere else.
 //!
 //! Memory is bounded by their sum: each connection holds at most one partly received frame (which
-//! grows with the bytes received, never with the length announced), the calls in flight, and
-//! `queued_bytes` of replies not yet written.
+//! grows with the bytes received, never with the length announced), the calls in flight, and replies
+//! not yet written, of which all connections together hold at most `queued_total` and a few
+//! kilobytes for each call in flight.
 
 use std::time::Duration;
 
@@ -35,8 +36,11 @@ pub struct Limits {
     pub inflight: u32,
     /// Bytes of replies waiting to be written, beyond which the reader waits too.
     pub queued_pause: usize,
-    /// Bytes of replies waiting to be written, beyond which large ones are refused instead.
+    /// Bytes waiting to be written on one connection, beyond which a server refuses large replies
+    /// and a client's calls wait.
     pub queued_bytes: usize,
+    /// The same for all connections of a server together.
+    pub queued_total: usize,
     /// How long a stopping server waits for calls in flight and for peers to take their replies.
     pub drain: Duration,
 }
@@ -57,7 +61,8 @@ impl Default for Limits {
             idle: Duration::from_secs(600),
             inflight: 1024,
             queued_pause: 1 << 20,
-            queued_bytes: 8 << 20,
+            queued_bytes: 16 << 20,
+            queued_total: 64 << 20,
             drain: Duration::from_secs(3),
         }
     }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::identity::Role;
+use crate::codec::api::Code;
 use crate::kv::limits::{PAGE_BYTES_MAX, REQUEST_BYTES_MAX};
 
 /// A remote procedure, named `Service.Method` on the wire.
@@ -59,6 +60,8 @@ struct Row {
     binding: Binding,
     args_max: usize,
     changes: bool,
+    /// What it may be refused with, beyond [`COMMON_CODES`].
+    codes: &'static [Code],
     about: &'static str,
 }
 
@@ -69,12 +72,26 @@ const fn row(
     args_max: usize,
     about: &'static str,
 ) -> Row {
-    Row { method, name, roles, binding: Binding::OwnName, args_max, changes: false, about }
+    Row {
+        method,
+        name,
+        roles,
+        binding: Binding::OwnName,
+        args_max,
+        changes: false,
+        codes: &[],
+        about,
+    }
 }
 
 impl Row {
     const fn bound_to_receiver(mut self) -> Row {
         self.binding = Binding::Receiver;
+        self
+    }
+
+    const fn or(mut self, codes: &'static [Code]) -> Row {
+        self.codes = codes;
         self
     }
 
@@ -90,6 +107,29 @@ const ALL: &[Role] = &[Role::Node, Role::Client, Role::Admin];
 const PROBERS: &[Role] = &[Role::Node, Role::Admin];
 const ADMINS: &[Role] = &[Role::Admin];
 
+/// What any call may be refused with.
+pub const COMMON_CODES: [Code; 7] = [
+    Code::BadRequest,
+    Code::TooLarge,
+    Code::Denied,
+    Code::UnknownMethod,
+    Code::DeadlineExceeded,
+    Code::Busy,
+    Code::Unknown,
+];
+
+const TO_A_NODE: &[Code] = &[Code::WrongPeer, Code::Unavailable];
+const FOUNDINGS: &[Code] = &[Code::Unavailable];
+const SESSIONS: &[Code] = &[Code::NotLeader, Code::NoSpace, Code::Unavailable];
+const WRITES: &[Code] = &[
+    Code::NotLeader,
+    Code::NoSpace,
+    Code::Unavailable,
+    Code::SessionExpired,
+    Code::SerialOutOfWindow,
+];
+const READS: &[Code] = &[Code::NotLeader, Code::Unavailable];
+
 /// Arguments that are a few numbers and names.
 const SMALL: usize = 4 << 10;
 /// A founding message lists every seat with its name and address.
@@ -103,26 +143,33 @@ const KEYS: usize = 16 << 10;
 const TABLE: [Row; 14] = [
     row(Method::RaftVote, "Raft.Vote", NODES, SMALL, "asks for a vote or a pre-vote")
         .bound_to_receiver()
-        .changes_something(),
+        .changes_something()
+        .or(TO_A_NODE),
     row(Method::RaftAppend, "Raft.Append", NODES, APPEND, "brings entries of the log")
         .bound_to_receiver()
-        .changes_something(),
+        .changes_something()
+        .or(TO_A_NODE),
     row(Method::RaftHeartbeat, "Raft.Heartbeat", NODES, SMALL, "proves that a leader lives")
         .bound_to_receiver()
-        .changes_something(),
-    row(Method::BootAsk, "Boot.Ask", NODES, FOUNDING, "asks who a node is"),
+        .changes_something()
+        .or(TO_A_NODE),
+    row(Method::BootAsk, "Boot.Ask", NODES, FOUNDING, "asks who a node is").or(FOUNDINGS),
     row(Method::BootDeliver, "Boot.Deliver", NODES, FOUNDING, "brings one message of the founding")
-        .changes_something(),
+        .changes_something()
+        .or(FOUNDINGS),
     row(Method::KvOpenSession, "Kv.OpenSession", USERS, SMALL, "registers a session for writes")
-        .changes_something(),
+        .changes_something()
+        .or(SESSIONS),
     row(Method::KvWrite, "Kv.Write", USERS, REQUEST_BYTES_MAX, "puts, deletes, compares and swaps")
-        .changes_something(),
-    row(Method::KvGet, "Kv.Get", USERS, KEYS, "reads one key"),
-    row(Method::KvRange, "Kv.Range", USERS, KEYS, "reads one page of keys"),
-    row(Method::ClusterMembers, "Cluster.Members", USERS, SMALL, "lists the members"),
+        .changes_something()
+        .or(WRITES),
+    row(Method::KvGet, "Kv.Get", USERS, KEYS, "reads one key").or(READS),
+    row(Method::KvRange, "Kv.Range", USERS, KEYS, "reads one page of keys").or(READS),
+    row(Method::ClusterMembers, "Cluster.Members", USERS, SMALL, "lists the members").or(READS),
     row(Method::NodeStatus, "Node.Status", ALL, SMALL, "tells a node's state in numbers"),
-    row(Method::NodeProbe, "Node.Probe", PROBERS, SMALL, "answers Kubernetes' probes"),
-    row(Method::NodeReplication, "Node.Replication", ADMINS, KEYS, "shows a node's log and store"),
+    row(Method::NodeProbe, "Node.Probe", PROBERS, SMALL, "answers the probes of Kubernetes"),
+    row(Method::NodeReplication, "Node.Replication", ADMINS, KEYS, "shows a node's log and store")
+        .or(FOUNDINGS),
     row(Method::NodeStop, "Node.Stop", ADMINS, SMALL, "stops a node").changes_something(),
 ];
 
@@ -194,6 +241,12 @@ impl Method {
     #[must_use]
     pub fn changes_something(self) -> bool {
         self.row().changes
+    }
+
+    /// What it may be refused with, beyond [`COMMON_CODES`].
+    #[must_use]
+    pub fn codes(self) -> &'static [Code] {
+        self.row().codes
     }
 
     /// What it does, in a few words, for the protocol's document.

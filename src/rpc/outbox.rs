@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -34,13 +34,26 @@ pub(super) struct Outbox {
     queue: Mutex<Queue>,
     /// Bytes queued and not yet accepted by TLS.
     bytes: AtomicUsize,
+    /// The same of all connections that share a limit.
+    total: Arc<AtomicUsize>,
     wake: Notify,
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.total.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
 }
 
 /// Pieces handed to one vectored write.
 const SLICES: usize = 64;
 
 impl Outbox {
+    /// An outbox whose bytes count towards `total`.
+    pub(super) fn counted(total: Arc<AtomicUsize>) -> Outbox {
+        Outbox { queue: Mutex::default(), bytes: AtomicUsize::new(0), total, wake: Notify::new() }
+    }
+
     fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
         // Nothing below panics between two changes that belong together.
         self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -64,6 +77,7 @@ impl Outbox {
             }
         }
         self.bytes.fetch_add(added, Ordering::Relaxed);
+        self.total.fetch_add(added, Ordering::Relaxed);
         drop(queue);
         self.wake.notify_one();
         true
@@ -78,6 +92,11 @@ impl Outbox {
     /// Bytes queued and not yet accepted by TLS.
     pub(super) fn queued(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes queued on all connections that share a limit with this one.
+    pub(super) fn queued_in_all(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
     }
 
     /// Everything queued, as soon as there is anything; `None` once ended and empty.
@@ -127,6 +146,7 @@ impl Outbox {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
                 self.bytes.fetch_sub(written, Ordering::Relaxed);
+                self.total.fetch_sub(written, Ordering::Relaxed);
                 consume(&mut pieces, written);
                 progress();
             }

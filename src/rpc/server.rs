@@ -6,10 +6,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -64,6 +64,8 @@ pub(super) struct Shared {
     pub(super) stop: Stop,
     log: RefusalLog,
     next: AtomicU64,
+    /// Bytes waiting to be written on all connections.
+    queued: Arc<AtomicUsize>,
 }
 
 impl Shared {
@@ -91,6 +93,7 @@ pub async fn serve(
         stop,
         log: RefusalLog::default(),
         next: AtomicU64::new(1),
+        queued: Arc::default(),
     });
     let mut connections = JoinSet::new();
     let mut stopped = std::pin::pin!(shared.stop.requested());
@@ -125,36 +128,71 @@ async fn accept_failed(error: &io::Error) {
 
 /// From the accept to the end.
 async fn admitted(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, mut slot: Slot) {
+    let established = tokio::select! {
+        established = establish(&shared, stream, from, &mut slot) => established,
+        // Who is not up yet is owed nothing.
+        () = shared.stop.requested() => None,
+    };
+    let Some(Established { peer, source, writer, expires }) = established else { return };
+    shared.service.opened(&peer);
+    let open = Open { shared: &shared, peer: &peer };
+    connection::run(&shared, &peer, source, writer, expires).await;
+    drop(open);
+}
+
+/// Tells the service that a connection has ended, also when its task is dropped with its runtime.
+struct Open<'a> {
+    shared: &'a Shared,
+    peer: &'a Arc<Peer>,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.peer.link.outbox.end();
+        self.shared.service.closed(self.peer);
+    }
+}
+
+/// A connection that is up.
+struct Established {
+    peer: Arc<Peer>,
+    source: Source<ReadHalf<TlsStream<Buffered>>>,
+    writer: WriteHalf<TlsStream<Buffered>>,
+    expires: Option<i64>,
+}
+
+/// TLS and hello; whoever fails has been told and logged.
+async fn establish(
+    shared: &Shared,
+    stream: TcpStream,
+    from: SocketAddr,
+    slot: &mut Slot,
+) -> Option<Established> {
     // Small frames are answers that somebody waits for; we coalesce ourselves.
     if let Err(error) = stream.set_nodelay(true) {
-        return shared.refuse(from, Reason::Handshake, &format!("its socket failed: {error}"));
+        shared.refuse(from, Reason::Handshake, &format!("its socket failed: {error}"));
+        return None;
     }
-    let Some((stream, identity)) = handshake(&shared, stream, from).await else { return };
+    let (stream, identity) = handshake(shared, stream, from).await?;
     let expires = stream.get_ref().1.peer_certificates().and_then(|chain| certificate_end(chain));
     let (reader, mut writer) = tokio::io::split(stream);
     let mut source = Source::new(reader);
-    let greeted = timeout(
-        shared.limits.hello,
-        greet(&shared, &mut source, &mut writer, &mut slot, identity, from),
-    )
-    .await;
-    let peer = match greeted {
-        Ok(Ok(peer)) => Arc::new(peer),
-        Ok(Err((reason, sentence))) => {
-            shared.refuse(from, reason, &sentence);
-            end(&mut source, &mut writer).await;
-            return;
+    let greeted =
+        timeout(shared.limits.hello, greet(shared, &mut source, &mut writer, slot, identity, from))
+            .await;
+    let (reason, sentence) = match greeted {
+        Ok(Ok(peer)) => {
+            return Some(Established { peer: Arc::new(peer), source, writer, expires });
         }
+        Ok(Err(refused)) => refused,
         Err(_) => {
             let after = shared.limits.hello.as_secs_f32();
-            shared.refuse(from, Reason::BadHello, &format!("it said no hello within {after} s"));
-            end(&mut source, &mut writer).await;
-            return;
+            (Reason::BadHello, format!("it said no hello within {after} s"))
         }
     };
-    shared.service.opened(&peer);
-    connection::run(&shared, &peer, source, writer, expires).await;
-    shared.service.closed(&peer);
+    shared.refuse(from, reason, &sentence);
+    end(&mut source, &mut writer).await;
+    None
 }
 
 async fn end<R, W>(source: &mut Source<R>, writer: &mut W)
@@ -289,7 +327,7 @@ where
         .await
         .map_err(|error| lost(CloseReason::of_error(&error)))?;
     let connection = ConnectionId(shared.next.fetch_add(1, Ordering::Relaxed));
-    let link = Arc::new(Link::new(shared.limits.inflight, shared.limits.queued_bytes));
+    let link = Arc::new(Link::new(&shared.limits, shared.queued.clone()));
     Ok(Peer { identity, hello, address, connection, names_receiver, link })
 }
 

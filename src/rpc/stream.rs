@@ -17,7 +17,7 @@ use super::wire;
 /// Under TLS: rustls asks for four kilobytes at a time, the system is asked for more.
 pub(super) type Buffered = tokio::io::BufReader<TcpStream>;
 
-const SYSTEM_READ_BYTES: usize = 32 << 10;
+const SYSTEM_READ_BYTES: usize = 16 << 10;
 
 /// Bytes gathered before the frames in them are handed on.
 const BATCH_BYTES: usize = 256 << 10;

@@ -51,6 +51,7 @@ impl Process {
         // The system lets go of us a moment before it shows the new process's arguments, by which we
         // recognise it. One that has ended by then is found out by whoever looks next.
         while !self.is_running() && child.try_wait()?.is_none() {
+            #[expect(clippy::disallowed_methods, reason = "nothing else runs in this process yet")]
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())

@@ -335,3 +335,39 @@ async fn addresses_that_lead_nowhere_are_told_apart() {
         "{unknown:?}"
     );
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_those_who_are_not_up() {
+    let server = Server::plain().await;
+    let silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let _up = server.client().await;
+    server.stopper.stop();
+    tokio::time::timeout(Duration::from_secs(2), server.task).await.expect("returns soon").unwrap();
+    drop(silent);
+}
+
+#[test]
+fn a_connection_whose_runtime_is_gone_is_closed_on_both_sides() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (servers, clients) = (runtime(), runtime());
+    let server = servers.block_on(Server::plain());
+    let service = server.service.clone();
+    // The server's thread runs until it is told that the client is up.
+    let (up, told) = tokio::sync::oneshot::channel::<()>();
+    let address = server.to();
+    let tls = server.ca.tls(&Spec::of("balsa://balsa/client/app"));
+    let thread = std::thread::spawn(move || {
+        servers.block_on(async { told.await.unwrap() });
+        drop(servers);
+    });
+    let dialer = Dialer::new(tls, Limits::default());
+    let hello = Hello::client(dialer.identity());
+    let expect = Expect::Node("raft-1".to_owned());
+    let client = clients.block_on(dialer.dial(&address, expect, hello, SOON)).unwrap();
+    drop(clients);
+    assert!(!client.is_open());
+    assert_eq!(runtime().block_on(client.closed()), CloseReason::Local);
+    up.send(()).unwrap();
+    thread.join().unwrap();
+    assert_eq!(service.closed.lock().unwrap().len(), 1, "the service learns it too");
+}

@@ -178,6 +178,7 @@ async fn no_certificate_and_plaintext_are_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "openssl blocks, and only its end matters here")]
 async fn tls_1_2_and_older_are_refused() {
     let (log, _guard) = Log::start();
     let server = Server::plain().await;

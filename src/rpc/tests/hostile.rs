@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -252,23 +252,25 @@ async fn a_peer_that_never_reads_is_bounded_and_cut_off() {
     let limits = Limits { queued_bytes: 4 << 20, ..short_limits() };
     let server = Server::start(limits, Tester::default()).await;
     let mut raw = Raw::greeted(&server).await;
-    let mut asked = BytesMut::new();
-    for seq in 1..=200 {
-        asked.extend_from_slice(&request("Kv.Get", seq, 60_000, &Ask::Zeros(1 << 20)));
-    }
-    raw.write(&asked).await;
-    let peer = {
-        eventually("it is up", || !server.service.peers.lock().unwrap().is_empty()).await;
-        Arc::clone(&server.service.peers.lock().unwrap()[0])
-    };
+    eventually("it is up", || !server.service.peers.lock().unwrap().is_empty()).await;
+    let peer = Arc::clone(&server.service.peers.lock().unwrap()[0]);
     let mut largest = 0;
     let start = Instant::now();
-    while server.service.closed.lock().unwrap().is_empty() {
-        largest = largest.max(peer.link.outbox.queued());
+    // Asks on and on, until the system's own buffers are full as well.
+    for seq in 1.. {
+        if !server.service.closed.lock().unwrap().is_empty() {
+            break;
+        }
         assert!(start.elapsed() < SOON, "it is cut off");
+        let asked = request("Kv.Get", seq, 60_000, &Ask::Zeros(1 << 20));
+        let _ = raw.writer.write_all(&asked).await;
+        let _ = raw.writer.flush().await;
+        largest = largest.max(peer.link.outbox.queued());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    assert!(largest > 1 << 20, "it did queue: {largest}");
     assert!(largest <= (4 << 20) + (64 << 10), "{largest} bytes were queued");
+    server.until_refused(Reason::Slow).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::UnixTime;
-use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 
 use crate::rpc::identity::{Identity, IdentityError};
 use crate::rpc::refusals::Reason;
@@ -75,7 +75,8 @@ impl Fault {
             Fault::WrongCluster { .. } | Fault::NotANode { .. } | Fault::WrongNode { .. } => {
                 CertificateError::ApplicationVerificationFailure
             }
-            Fault::Other(_) => CertificateError::BadEncoding,
+            // Its alert says no more than that the certificate is not acceptable.
+            Fault::Other(_) => CertificateError::Other(OtherError(Arc::new(fmt::Error))),
         })
     }
 }

@@ -128,7 +128,8 @@ pub struct TlsFiles {
     /// Seconds since 1970 after which the certificate counts as expired.
     pub(super) not_after: i64,
     not_before: i64,
-    usages: Option<(bool, bool)>,
+    /// For servers, for clients; both must be stated, as peers ask for it.
+    usages: (bool, bool),
     pub(super) ca_path: PathBuf,
     pub(super) certificate_path: PathBuf,
     pub(super) key_path: PathBuf,
@@ -154,10 +155,7 @@ impl TlsFiles {
         let usages = leaf
             .extended_key_usage()
             .map_err(|e| content(format!("has a malformed extended key usage ({e})")))?
-            .map(|usage| {
-                let any = usage.value.any;
-                (any || usage.value.server_auth, any || usage.value.client_auth)
-            });
+            .map_or((false, false), |usage| (usage.value.server_auth, usage.value.client_auth));
         let not_after = leaf.validity().not_after.timestamp();
         let not_before = leaf.validity().not_before.timestamp();
         let files = TlsFiles {
@@ -201,8 +199,7 @@ impl TlsFiles {
         if now < self.not_before {
             return Err(TlsError::NotYetValid { path, when: moment(self.not_before) });
         }
-        // Without the extension a certificate may be used for anything (RFC 5280 4.2.1.12).
-        let (server, client) = self.usages.unwrap_or((true, true));
+        let (server, client) = self.usages;
         let lacks = match self.identity.role {
             Role::Node if !server => Some("serverAuth"),
             _ if !client => Some("clientAuth"),

@@ -10,10 +10,16 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use x509_parser::extensions::ExtendedKeyUsage;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fault::{Fault, Witness};
 use crate::rpc::dialer::Expect;
 use crate::rpc::identity::{Identity, Role};
+
+/// The extended key usages, as RFC 5280 4.2.1.12 calls them.
+const CLIENT_USAGE: &str = "clientAuth";
+const SERVER_USAGE: &str = "serverAuth";
 
 /// What a server checks of who connects.
 pub(super) struct PeerCheck {
@@ -52,12 +58,37 @@ fn identity_in(cluster: &str, end_entity: &CertificateDer<'_>) -> Result<Identit
     }
 }
 
+/// Whether the certificate says that it is for this use. webpki refuses one that is for another use
+/// only, but takes one without the extension for every use (RFC 5280 4.2.1.12 lets it); then any
+/// certificate of the same CA that somebody forgot to restrict could be a node's.
+fn states_usage(
+    end_entity: &CertificateDer<'_>,
+    needed: &'static str,
+    stated: fn(&ExtendedKeyUsage<'_>) -> bool,
+) -> Result<(), Fault> {
+    let says_so = X509Certificate::from_der(end_entity)
+        .ok()
+        .and_then(|(_, leaf)| {
+            leaf.extended_key_usage().ok().flatten().map(|use_| stated(use_.value))
+        })
+        .unwrap_or(false);
+    if says_so { Ok(()) } else { Err(Fault::WrongUsage { needed }) }
+}
+
 /// Notes whom the certificate claims to speak for, for the log's sentence alone: nothing is decided
 /// by a name before the chain has been verified.
 fn note_claim(witness: &Witness, end_entity: &CertificateDer<'_>) {
     if let Ok(claimed) = Identity::of_certificate(end_entity) {
         witness.saw_claim(&claimed);
     }
+}
+
+/// Leaves a fault for the log's sentence, with whom it concerns where the fault itself does not say.
+fn testify(witness: &Witness, end_entity: &CertificateDer<'_>, fault: Fault) -> Error {
+    if matches!(fault, Fault::WrongUsage { .. }) {
+        note_claim(witness, end_entity);
+    }
+    witness.saw_fault(fault)
 }
 
 impl ClientCertVerifier for PeerCheck {
@@ -75,14 +106,14 @@ impl ClientCertVerifier for PeerCheck {
             Ok(verified) => verified,
             Err(Error::InvalidCertificate(error)) => {
                 note_claim(&self.witness, end_entity);
-                return Err(self.witness.saw_fault(Fault::of_chain(&error, "clientAuth")));
+                return Err(self.witness.saw_fault(Fault::of_chain(&error, CLIENT_USAGE)));
             }
             Err(error) => return Err(error),
         };
-        match identity_in(&self.cluster, end_entity) {
-            Ok(_) => Ok(verified),
-            Err(fault) => Err(self.witness.saw_fault(fault)),
-        }
+        states_usage(end_entity, CLIENT_USAGE, |usage| usage.client_auth)
+            .and_then(|()| identity_in(&self.cluster, end_entity))
+            .map(|_| verified)
+            .map_err(|fault| testify(&self.witness, end_entity, fault))
     }
 
     fn verify_tls12_signature(
@@ -110,6 +141,7 @@ impl ClientCertVerifier for PeerCheck {
 
 impl ServerCheck {
     fn judge(&self, end_entity: &CertificateDer<'_>) -> Result<(), Fault> {
+        states_usage(end_entity, SERVER_USAGE, |usage| usage.server_auth)?;
         let found = identity_in(&self.cluster, end_entity)?;
         if found.role != Role::Node {
             return Err(Fault::NotANode { found });
@@ -154,11 +186,11 @@ impl ServerCertVerifier for ServerCheck {
             }
             Err(Error::InvalidCertificate(error)) => {
                 note_claim(&self.witness, end_entity);
-                return Err(self.witness.saw_fault(Fault::of_chain(&error, "serverAuth")));
+                return Err(self.witness.saw_fault(Fault::of_chain(&error, SERVER_USAGE)));
             }
             Err(error) => return Err(error),
         }
-        self.judge(end_entity).map_err(|fault| self.witness.saw_fault(fault))?;
+        self.judge(end_entity).map_err(|fault| testify(&self.witness, end_entity, fault))?;
         Ok(ServerCertVerified::assertion())
     }
 

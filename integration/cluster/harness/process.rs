@@ -1,0 +1,167 @@
+//! One node's process: its own directory, its own log file, and nobody else's pid.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::{PATIENCE, until};
+
+/// A seat with what it is started with. The process is killed and waited for when this is dropped.
+pub struct Process {
+    /// The seat.
+    pub name: String,
+    /// Where it listens, `127.0.0.1:PORT`.
+    pub address: String,
+    /// `--data-dir`.
+    pub data: PathBuf,
+    /// `--certs`.
+    pub certs: PathBuf,
+    /// Its standard error, over all starts.
+    pub log: PathBuf,
+    /// `--seeds`.
+    pub seeds: String,
+    /// More options.
+    pub more: Vec<OsString>,
+    /// Blocks of 1024 bytes that a file of it may have (a disk that fails, without a disk that fails).
+    pub file_blocks: Option<u32>,
+    child: RefCell<Option<Child>>,
+}
+
+impl Process {
+    /// A process that is not started yet, with its own directory below which everything of it lies.
+    pub fn new(
+        name: &str,
+        address: &str,
+        directory: PathBuf,
+        certs: PathBuf,
+        seeds: &str,
+    ) -> Process {
+        fs::create_dir_all(&directory).expect("a directory for the node");
+        Process {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            data: directory.join("data"),
+            certs,
+            log: directory.join("log"),
+            seeds: seeds.to_owned(),
+            more: Vec::new(),
+            file_blocks: None,
+            child: RefCell::new(None),
+        }
+    }
+
+    /// Starts it; does not wait for anything.
+    pub fn start(&mut self) {
+        assert!(!self.runs(), "{} runs already", self.name);
+        let log = || -> File {
+            let file = OpenOptions::new().create(true).append(true).open(&self.log);
+            file.expect("the node's log file")
+        };
+        let mut command = match self.file_blocks {
+            None => Command::new(env!("CARGO_BIN_EXE_srvraft")),
+            Some(blocks) => {
+                // With the signal ignored, writing beyond the limit fails with EFBIG.
+                let mut shell = Command::new("bash");
+                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+                shell.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_srvraft")]);
+                shell
+            }
+        };
+        let foreign = std::env::vars_os().map(|(name, _)| name);
+        for name in foreign.filter(|name| name.to_string_lossy().starts_with("BALSA_")) {
+            command.env_remove(name);
+        }
+        command
+            .arg(&self.name)
+            .args(["--listen", &self.address, "--seeds", &self.seeds])
+            .arg("--data-dir")
+            .arg(&self.data)
+            .arg("--certs")
+            .arg(&self.certs)
+            .args(&self.more)
+            .env("RUST_BACKTRACE", "1")
+            .stdin(Stdio::null())
+            .stdout(log())
+            .stderr(log());
+        *self.child.borrow_mut() = Some(command.spawn().expect("srvraft starts"));
+    }
+
+    /// Whether it was started and neither killed nor seen to end.
+    pub fn runs(&self) -> bool {
+        self.child.borrow().is_some()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.borrow().as_ref().expect("a running process").id()
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.get_mut().take() {
+            // Fails only if it ended by itself, which the caller finds in its log.
+            let _ = child.kill();
+            child.wait().expect("one's own child can be waited for");
+        }
+    }
+
+    /// Its exit status, if it has ended by itself.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        let mut child = self.child.borrow_mut();
+        let status = child.as_mut()?.try_wait().expect("one's own child can be asked");
+        if status.is_some() {
+            *child = None;
+        }
+        status
+    }
+
+    /// Waits until it has ended by itself. `None` as code: a signal ended it.
+    pub fn wait_for_end(&self, limit: Duration) -> Option<i32> {
+        let what = format!("{} ends", self.name);
+        until(&what, limit, || self.ended()).code()
+    }
+
+    /// Sends SIGTERM and returns the exit code.
+    pub fn terminate(&self) -> Option<i32> {
+        let pid = self.pid().to_string();
+        let sent = Command::new("bash").args(["-c", "kill -TERM \"$1\"", "bash", &pid]).status();
+        assert!(sent.expect("bash is there").success(), "SIGTERM to one's own child");
+        self.wait_for_end(PATIENCE)
+    }
+
+    /// Starts it where it must refuse to: its exit code, and what it said from this start on.
+    pub fn refuse(&mut self) -> (i32, String) {
+        let before = self.said().len();
+        self.start();
+        let code = self.wait_for_end(PATIENCE);
+        let said = self.said().split_off(before);
+        (code.unwrap_or_else(|| panic!("{} was killed by a signal: {said}", self.name)), said)
+    }
+
+    /// Everything it has written.
+    pub fn said(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The last lines it has written, without backtraces.
+    pub fn last_words(&self) -> String {
+        let said = self.said();
+        let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("  ")).collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Lines that no healthy node writes.
+    pub fn errors(&self) -> Vec<String> {
+        let bad = |line: &&str| line.contains(" ERROR ") || line.contains("panicked");
+        self.said().lines().filter(bad).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}

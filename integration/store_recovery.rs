@@ -1,0 +1,266 @@
+//! What a start makes of a log that was cut short or damaged: exhaustively over every call of a scripted
+//! life, and over every bit of a reference log (D7-D10).
+
+use std::fmt::Debug;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use balsa::storage::faulty::{Failure, SECTOR_BYTES, Survival};
+use balsa::storage::{FaultyDisk, StorageError};
+
+mod store_life;
+mod store_support;
+
+use store_life::{Life, open};
+use store_support::{batch, command, term};
+
+/// A life with elections, conflicts, group commits, full segments and restarts.
+fn run(life: &mut Life) -> Result<(), StorageError> {
+    life.open()?;
+    life.append(&batch(term(1, Some(1)), None, vec![]))?;
+    life.sync()?;
+    for index in 1..=6 {
+        life.append(&batch(None, None, vec![command(1, index, 90)]))?;
+        if index % 2 == 0 {
+            life.sync()?;
+        }
+    }
+    life.append(&batch(term(3, None), Some(4), vec![command(3, 5, 10), command(3, 6, 10)]))?;
+    life.append(&batch(term(3, Some(2)), None, vec![]))?;
+    life.sync()?;
+    life.append(&batch(None, None, vec![command(3, 7, 200), command(3, 8, 700)]))?;
+    life.restart()?;
+    life.append(&batch(term(4, None), Some(7), vec![]))?;
+    life.sync()?;
+    for index in 8..=12 {
+        life.append(&batch(None, None, vec![command(4, index, 150)]))?;
+        life.sync()?;
+    }
+    life.restart()?;
+    life.append(&batch(term(5, Some(3)), Some(10), vec![command(5, 11, 33)]))?;
+    life.sync()?;
+    life.append(&batch(None, None, vec![command(5, 12, 33), command(5, 13, 33)]))?;
+    life.sync()
+}
+
+/// A short life after a crash: it must be possible to go on.
+fn go_on(life: &mut Life) {
+    let state = life.model.now();
+    let next = state.hard_state.term.0 + 1;
+    let index = state.entries.len() as u64 + 1;
+    life.append(&batch(term(next, None), None, vec![command(next, index, 300)])).unwrap();
+    life.sync().unwrap();
+}
+
+#[test]
+fn the_scripted_life_is_remembered() {
+    let mut life = Life::new(FaultyDisk::new());
+    run(&mut life).unwrap();
+    let expected = life.model.now().clone();
+    for survival in [Survival::Nothing, Survival::Some(1), Survival::Everything] {
+        life.lose_power(survival);
+        life.open().unwrap();
+        assert_eq!(life.model.now(), &expected);
+    }
+}
+
+/// Runs the scripted life with one failing call, then cuts the power and looks.
+fn fail_and_recover(call: u64, failure: Failure, survival: Survival) {
+    let mut life = Life::new(FaultyDisk::new());
+    life.disk.fail_at(call, failure);
+    if run(&mut life).is_ok() {
+        // Only what is done ahead of need may fail unnoticed, and not for ever.
+        assert!(matches!(failure, Failure::Error(_) | Failure::Partly), "call {call} was survived");
+    }
+    life.lose_power(survival);
+    life.open().unwrap_or_else(|error| panic!("{call} {failure:?} {survival:?}: {error}"));
+    let found = life.model.now().clone();
+    // What was found is a promise now, even if the cache was all there was (D1).
+    life.lose_power(Survival::Nothing);
+    life.open().unwrap();
+    assert_eq!(life.model.now(), &found, "{call} {failure:?} {survival:?}");
+    go_on(&mut life);
+    let found = life.model.now().clone();
+    life.lose_power(Survival::Some(call));
+    life.open().unwrap();
+    assert_eq!(life.model.now(), &found, "{call} {failure:?} {survival:?}");
+}
+
+fn calls_of_the_scripted_life() -> u64 {
+    let mut life = Life::new(FaultyDisk::new());
+    run(&mut life).unwrap();
+    life.disk.calls()
+}
+
+#[test]
+fn a_crash_at_any_call_keeps_all_that_was_synced() {
+    let calls = calls_of_the_scripted_life();
+    assert!(calls > 60, "the script is long enough to mean something: {calls}");
+    for call in 0..calls {
+        for failure in [Failure::DieBefore, Failure::DieAfter] {
+            fail_and_recover(call, failure, Survival::Nothing);
+            fail_and_recover(call, failure, Survival::Everything);
+            for seed in 0..6 {
+                fail_and_recover(call, failure, Survival::Some(seed * 1000 + call));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failing_call_stops_the_store_and_loses_nothing() {
+    for call in 0..calls_of_the_scripted_life() {
+        for failure in [Failure::Error(ErrorKind::Other), Failure::Partly] {
+            fail_and_recover(call, failure, Survival::Nothing);
+            fail_and_recover(call, failure, Survival::Everything);
+            fail_and_recover(call, failure, Survival::Some(call));
+        }
+    }
+}
+
+#[test]
+fn a_failing_read_is_reported_as_such_and_never_as_damage() {
+    let mut life = Life::new(FaultyDisk::new());
+    run(&mut life).unwrap();
+    life.lose_power(Survival::Nothing);
+    let expected = life.model.now().clone();
+    let mut failures = 0;
+    for skip in 0.. {
+        let disk = life.disk.fork();
+        disk.fail_read_after(skip);
+        match open(&disk) {
+            Ok((_, _, state)) => {
+                assert_eq!(state, expected);
+                break;
+            }
+            Err(StorageError::Io { .. }) => failures += 1,
+            Err(other) => panic!("read {skip}: {other}"),
+        }
+        disk.kill();
+        assert_eq!(open(&disk).unwrap().2, expected, "a failed start changes nothing");
+    }
+    assert!(failures > 5, "{failures}");
+}
+
+/// A log of several segments whose last group commit is larger than one record.
+fn reference() -> Life {
+    let mut life = Life::new(FaultyDisk::new());
+    run(&mut life).unwrap();
+    life.log = None;
+    life.disk.lose_power(Survival::Nothing);
+    life
+}
+
+/// A log of three short segments, for what takes a start for every bit.
+fn short_reference() -> Life {
+    let mut life = Life::new(FaultyDisk::new());
+    life.open().unwrap();
+    life.append(&batch(term(1, Some(1)), None, vec![command(1, 1, 9), command(1, 2, 9)])).unwrap();
+    life.sync().unwrap();
+    life.append(&batch(term(2, None), Some(1), vec![command(2, 2, 9)])).unwrap();
+    life.restart().unwrap();
+    life.append(&batch(None, None, vec![command(2, 3, 9)])).unwrap();
+    life.sync().unwrap();
+    life.append(&batch(None, Some(2), vec![])).unwrap();
+    life.sync().unwrap();
+    life.restart().unwrap();
+    life.append(&batch(None, None, vec![command(2, 3, 9)])).unwrap();
+    life.sync().unwrap();
+    life.append(&batch(None, None, vec![command(2, 4, 9), command(2, 5, 9)])).unwrap();
+    life.sync().unwrap();
+    life.log = None;
+    life.disk.lose_power(Survival::Nothing);
+    life
+}
+
+fn log_files(disk: &FaultyDisk) -> Vec<PathBuf> {
+    disk.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "log")).collect()
+}
+
+#[derive(Debug, Default)]
+struct Verdicts {
+    whole: usize,
+    cut: usize,
+    damaged: usize,
+}
+
+impl Verdicts {
+    /// Opens a changed reference log: it must be whole, cut within its last group commit, or refused.
+    fn judge(&mut self, life: &Life, change: impl FnOnce(&FaultyDisk), what: &dyn Debug) {
+        let disk = life.disk.fork();
+        change(&disk);
+        match open(&disk) {
+            Ok((_, _, state)) if state == *life.model.now() => self.whole += 1,
+            Ok((_, _, state)) => {
+                let allowed = &life.model.states[life.model.proven..];
+                assert!(
+                    allowed.contains(&state),
+                    "{what:?}: something durable was lost: {state:?}"
+                );
+                self.cut += 1;
+            }
+            Err(error @ StorageError::Damaged { .. }) => {
+                assert_eq!(error.exit_status(), 65);
+                self.damaged += 1;
+            }
+            Err(error) => panic!("{what:?}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_refused_or_cut_within_the_last_commit() {
+    let life = short_reference();
+    let mut verdicts = Verdicts::default();
+    for path in log_files(&life.disk) {
+        let content = life.disk.content(&path).unwrap();
+        // Behind the last byte that is not zero one sector stands for all.
+        let end = content.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        for at in 0..content.len().min(end + SECTOR_BYTES) {
+            for bit in 0..8 {
+                let flip = |disk: &FaultyDisk| disk.corrupt(&path, |bytes| bytes[at] ^= 1 << bit);
+                verdicts.judge(&life, flip, &(&path, at, bit));
+            }
+        }
+    }
+    assert!(verdicts.damaged > 1000 && verdicts.whole > 1000 && verdicts.cut > 100, "{verdicts:?}");
+}
+
+#[test]
+fn every_zeroed_sector_is_refused_or_cut_within_the_last_commit() {
+    let life = reference();
+    let mut verdicts = Verdicts::default();
+    for path in log_files(&life.disk) {
+        let length = life.disk.content(&path).unwrap().len();
+        for start in (0..length).step_by(SECTOR_BYTES) {
+            let end = (start + SECTOR_BYTES).min(length);
+            let zero = |disk: &FaultyDisk| disk.corrupt(&path, |bytes| bytes[start..end].fill(0));
+            verdicts.judge(&life, zero, &(&path, start));
+        }
+    }
+    assert!(verdicts.damaged > 3 && verdicts.whole > 1 && verdicts.cut > 0, "{verdicts:?}");
+}
+
+#[test]
+fn every_shortened_or_missing_file_is_refused() {
+    let life = reference();
+    let mut verdicts = Verdicts::default();
+    let files = log_files(&life.disk);
+    let newest = files
+        .iter()
+        .rposition(|path| life.disk.content(path).unwrap().iter().any(|byte| *byte != 0))
+        .unwrap();
+    for (number, path) in files.iter().enumerate() {
+        let length = life.disk.content(path).unwrap().len();
+        for keep in 0..length {
+            let damaged = verdicts.damaged;
+            verdicts.judge(&life, |disk| disk.corrupt(path, |b| b.truncate(keep)), &(path, keep));
+            assert!(number != newest || verdicts.damaged > damaged, "{path:?} {keep}");
+            assert_eq!(verdicts.cut, 0, "a shorter file is no torn write: {path:?} {keep}");
+        }
+        let damaged = verdicts.damaged;
+        verdicts.judge(&life, |disk| disk.fs().remove(path).unwrap(), path);
+        assert!(number >= newest || verdicts.damaged > damaged, "{path:?} removed");
+    }
+    assert!(verdicts.damaged > 1000, "{verdicts:?}");
+}

@@ -1,0 +1,70 @@
+//! How much clients' work a node takes on at once. A request over the limit is refused as busy before
+//! any work is done for it; peers' requests are not counted here, their windows bound them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts requests and their bytes from their arrival to their answer.
+#[derive(Debug)]
+pub struct Admission {
+    requests_max: usize,
+    bytes_max: usize,
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// One admitted request; gives back its share when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Arc<Admission>,
+    bytes: usize,
+}
+
+impl Admission {
+    /// Limits on requests and on their bytes, both counted from arrival to answer.
+    #[must_use]
+    pub fn new(requests_max: usize, bytes_max: usize) -> Arc<Admission> {
+        let (requests, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Admission { requests_max, bytes_max, requests, bytes })
+    }
+
+    /// Takes a request of this many bytes in, or does not.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let held = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let permit = Permit { admission: Arc::clone(self), bytes };
+        (requests <= self.requests_max && held <= self.bytes_max).then_some(permit)
+    }
+
+    /// Requests held now.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.requests.fetch_sub(1, Ordering::Relaxed);
+        self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_limits_hold_and_a_refused_request_gives_back_what_it_took() {
+        let admission = Admission::new(2, 100);
+        let first = admission.admit(60).unwrap();
+        assert!(admission.admit(41).is_none(), "over the bytes");
+        let second = admission.admit(40).unwrap();
+        assert!(admission.admit(0).is_none(), "over the requests");
+        drop(first);
+        assert!(admission.admit(60).is_some());
+        drop(second);
+        assert_eq!(admission.requests(), 0);
+    }
+}

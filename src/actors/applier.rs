@@ -1,0 +1,211 @@
+//! The applier: the sole owner of the key/value state machine. It applies committed entries in order,
+//! answers the writes and linearizable reads that wait for them, and publishes the map for local reads.
+//!
+//! What when full? It is given only what is committed; the node stops admitting proposals while the
+//! applier lags too far behind ([`APPLIED_LAG_MAX`](super::node::APPLIED_LAG_MAX)), and nothing is ever
+//! dropped.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use crate::codec;
+use crate::codec::api::{GetReply, KeyValue, RangeReply, WriteReply};
+use crate::kv::{self, View, limits};
+use crate::raft::{Entry, Index, Payload};
+
+use super::deliver::Deliver;
+use super::fatal;
+use super::log_source::LogSource;
+use super::messages::{Applied, Apply, Read, ReadArgs, ServeReads, Waiter};
+use super::standing::{Content, Standing};
+
+/// Bytes of entries applied in one turn, so that other work of the arbiter gets its share.
+const TURN_BYTES: u64 = 1 << 20;
+
+/// See the module.
+pub struct Applier {
+    store: kv::Store,
+    log: LogSource,
+    standing: Arc<Standing>,
+    node: Recipient<Applied>,
+    /// Apply up to here.
+    target: Index,
+    /// Who waits for which entry, in order.
+    waiters: VecDeque<(Index, Waiter)>,
+    /// Reads that wait for an index to be applied.
+    reads: BTreeMap<Index, Vec<Read>>,
+    /// A turn is scheduled or a read from the disk is under way.
+    busy: bool,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Turn;
+
+impl Applier {
+    /// An applier over a store that has applied nothing, or what its snapshot holds.
+    #[must_use]
+    pub fn new(
+        store: kv::Store,
+        log: LogSource,
+        standing: Arc<Standing>,
+        node: Recipient<Applied>,
+    ) -> Applier {
+        let target = store.applied();
+        let (waiters, reads) = (VecDeque::new(), BTreeMap::new());
+        Applier { store, log, standing, node, target, waiters, reads, busy: false }
+    }
+
+    fn turn(&mut self, ctx: &mut Context<Self>) {
+        let applied = self.store.applied();
+        if applied >= self.target {
+            self.busy = false;
+            return;
+        }
+        self.busy = true;
+        if let Some(entries) = self.log.read_recent(applied, self.target, TURN_BYTES) {
+            self.apply(entries);
+            self.next_turn(ctx);
+            return;
+        }
+        let (log, target) = (self.log.clone(), self.target);
+        let reading = async move { log.read(applied, target, TURN_BYTES).await };
+        ctx.spawn(reading.into_actor(self).map(|entries, applier, ctx| {
+            match entries {
+                Ok(entries) => applier.apply(entries),
+                // Committed entries cannot be truncated (S10); what is missing or unreadable is damage.
+                Err(error) => fatal::storage(&error),
+            }
+            applier.next_turn(ctx);
+        }));
+    }
+
+    fn next_turn(&mut self, ctx: &mut Context<Self>) {
+        if self.store.applied() < self.target {
+            ctx.notify(Turn);
+        } else {
+            self.busy = false;
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>) {
+        let mut answers = Vec::new();
+        for entry in entries {
+            let waiter = match self.waiters.front() {
+                Some((index, _)) if *index == entry.id.index => self.waiters.pop_front(),
+                _ => None,
+            };
+            let applied = match &entry.payload {
+                Payload::Command(bytes) => {
+                    // Undecodable bytes are answered the same way on every node (S16).
+                    let command = codec::decode_command(bytes).ok();
+                    Some(self.store.apply(entry.id, command.as_ref()))
+                }
+                Payload::Noop | Payload::Membership(_) => {
+                    self.store.skip(entry.id);
+                    None
+                }
+            };
+            if let (Some((_, waiter)), Some(applied)) = (waiter, applied) {
+                answers.push((waiter, applied));
+            }
+        }
+        let (view, state_hash) = (self.store.view(), self.store.state_hash());
+        let upto = view.applied();
+        self.standing.publish_content(Content { view, state_hash });
+        let from = self.standing.answerer();
+        for (waiter, applied) in answers {
+            waiter.reply.send(&WriteReply { applied, from: from.clone() });
+        }
+        self.serve_reads();
+        // One for each turn, and turns are bounded by what is committed; the node must hear it.
+        self.node.deliver(Applied { upto });
+    }
+
+    fn serve_reads(&mut self) {
+        let waiting = self.reads.split_off(&self.store.applied().next());
+        let ready = std::mem::replace(&mut self.reads, waiting);
+        if ready.is_empty() {
+            return;
+        }
+        let view = self.store.view();
+        for read in ready.into_values().flatten() {
+            answer_read(&self.standing, &view, read, false);
+        }
+    }
+}
+
+/// Answers one read from a view of the map; `local` says in the answer that it may be stale (R4).
+pub fn answer_read(standing: &Standing, view: &View, read: Read, local: bool) {
+    let from = standing.answerer();
+    let (revision, index) = (view.revision(), view.applied().0);
+    let Read { args, waiter } = read;
+    match args {
+        ReadArgs::Get(args) => {
+            let found = view.get(&args.key).map(|entry| key_value(args.key.clone(), entry));
+            waiter.reply.send(&GetReply { found, revision, index, local, from });
+        }
+        ReadArgs::Range(args) => {
+            let wanted = if args.limit == 0 { limits::PAGE_ENTRIES_MAX } else { args.limit };
+            let limit = wanted.min(limits::PAGE_ENTRIES_MAX) as usize;
+            let (page, next) =
+                view.range(&args.from, args.to.as_deref(), limit, limits::PAGE_BYTES_MAX);
+            let entries = page.into_iter().map(|(key, entry)| key_value(key, &entry)).collect();
+            waiter.reply.send(&RangeReply { entries, next, revision, index, local, from });
+        }
+    }
+}
+
+/// A key's entry as it travels.
+#[must_use]
+pub fn key_value(key: bytes::Bytes, entry: &kv::command::Versioned) -> KeyValue {
+    KeyValue {
+        key,
+        value: entry.value.clone(),
+        create_revision: entry.create_revision,
+        mod_revision: entry.mod_revision,
+        version: entry.version,
+    }
+}
+
+impl Actor for Applier {
+    type Context = Context<Self>;
+}
+
+impl Handler<Apply> for Applier {
+    type Result = ();
+
+    fn handle(&mut self, message: Apply, ctx: &mut Self::Context) {
+        assert!(message.upto >= self.target, "the commit index never goes back (S6)");
+        self.target = message.upto;
+        self.waiters.extend(message.waiters);
+        if !self.busy {
+            self.turn(ctx);
+        }
+    }
+}
+
+impl Handler<Turn> for Applier {
+    type Result = ();
+
+    fn handle(&mut self, _: Turn, ctx: &mut Self::Context) {
+        self.turn(ctx);
+    }
+}
+
+impl Handler<ServeReads> for Applier {
+    type Result = ();
+
+    fn handle(&mut self, message: ServeReads, _: &mut Self::Context) {
+        if message.index <= self.store.applied() {
+            let view = self.store.view();
+            for read in message.reads {
+                answer_read(&self.standing, &view, read, false);
+            }
+        } else {
+            self.reads.entry(message.index).or_default().extend(message.reads);
+        }
+    }
+}

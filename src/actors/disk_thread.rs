@@ -1,0 +1,292 @@
+//! The one thread that writes the log: it takes everything queued, writes it, syncs once and reports
+//! the newest completed batch (group commit). Order is the queue's order; nothing is skipped.
+//!
+//! **No space** (design: durability). A batch with entries that finds no room waits here and is tried
+//! again every `RETRY`; what comes behind it waits too, except batches that carry term and vote
+//! alone: those have their reserve in the log, are written at once, and are reported apart, so that a
+//! node with a full disk can still vote. Any other failure ends the process (D1).
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::raft::{HardState, PersistToken};
+use crate::storage::{Batch, LogStore, StorageError};
+
+/// How long a batch without room waits before it is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Batches that may wait. The node refuses proposals long before (see
+/// [`OUTSTANDING_BATCHES_MAX`](super::node::OUTSTANDING_BATCHES_MAX)), and all other batches are
+/// bounded by the peers' windows, so that a full queue is a broken invariant.
+const QUEUE_MAX: usize = 16 << 10;
+
+/// Batches written before one sync, at most; bounds the time between two completions.
+const GROUP_MAX: usize = 1024;
+
+/// What the thread reports.
+#[derive(Debug)]
+pub enum DiskEvent {
+    /// This batch and every one before it are durable.
+    Persisted(PersistToken),
+    /// Only this batch is durable: it carries term and vote, and went ahead of batches without room.
+    HardStatePersisted(PersistToken),
+    /// Entries find no room (true), or do again (false).
+    Full(bool),
+    /// The disk failed; the process must end.
+    Failed(StorageError),
+}
+
+/// The sending side, kept by the storage actor. The thread ends, after a last sync, when it is dropped.
+pub struct DiskThread {
+    queue: Option<SyncSender<Batch>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl DiskThread {
+    /// Starts the thread. `report` is called on it, once for each group.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start(
+        store: Box<dyn LogStore>,
+        report: impl Fn(DiskEvent) + Send + 'static,
+    ) -> std::io::Result<DiskThread> {
+        let (queue, batches) = sync_channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || {
+            let waiting = VecDeque::new();
+            let mut writer = Writer { store, waiting, full: false, ahead: None, report: &report };
+            if let Err(error) = writer.run(&batches) {
+                report(DiskEvent::Failed(error));
+            }
+        })?;
+        Ok(DiskThread { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Hands one batch over.
+    ///
+    /// # Panics
+    /// If the queue is full, which the node's own limits exclude.
+    pub fn persist(&self, batch: Batch) {
+        if let Some(queue) = &self.queue {
+            match queue.try_send(batch) {
+                Ok(()) => {}
+                Err(std::sync::mpsc::TrySendError::Full(_)) => {
+                    panic!("the disk queue is bounded by what the node issues")
+                }
+                // The thread has failed and reported it; the process is ending.
+                Err(std::sync::mpsc::TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+
+    /// Waits until everything handed over is durable, and ends the thread.
+    pub fn finish(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by the hook, which ends the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for DiskThread {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+struct Writer<'a> {
+    store: Box<dyn LogStore>,
+    /// Batches taken from the queue and not written yet, in order.
+    waiting: VecDeque<Batch>,
+    /// Whether the first of `waiting` found no room the last time.
+    full: bool,
+    /// The newest term and vote that went ahead of the waiting batches. What waits may hold older
+    /// ones, which must not be written behind it (S7).
+    ahead: Option<HardState>,
+    report: &'a dyn Fn(DiskEvent),
+}
+
+impl Writer<'_> {
+    fn run(&mut self, batches: &Receiver<Batch>) -> Result<(), StorageError> {
+        loop {
+            let retry_at = Instant::now() + RETRY;
+            if self.waiting.is_empty() {
+                match batches.recv() {
+                    Ok(batch) => self.waiting.push_back(batch),
+                    Err(_) => return Ok(()),
+                }
+            } else if self.full {
+                loop {
+                    let patience = retry_at.saturating_duration_since(Instant::now());
+                    match batches.recv_timeout(patience) {
+                        Ok(batch) => self.take_while_full(batch)?,
+                        Err(RecvTimeoutError::Timeout) => break,
+                        // Without room the rest cannot be written; none of it was ever acknowledged.
+                        Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    }
+                }
+            }
+            while self.waiting.len() < GROUP_MAX {
+                match batches.try_recv() {
+                    Ok(batch) => self.waiting.push_back(batch),
+                    Err(_) => break,
+                }
+            }
+            self.write_group()?;
+        }
+    }
+
+    fn write_group(&mut self) -> Result<(), StorageError> {
+        let mut newest = None;
+        let mut full = false;
+        while let Some(batch) = self.waiting.front_mut() {
+            if self
+                .ahead
+                .is_some_and(|ahead| batch.hard_state.is_some_and(|own| !newer(own, ahead)))
+            {
+                batch.hard_state = None;
+            }
+            match self.store.append(batch) {
+                Ok(()) => newest = self.waiting.pop_front().map(|batch| batch.token),
+                Err(StorageError::NoSpace { path }) => {
+                    if !self.full {
+                        tracing::error!(
+                            path,
+                            "no space left for the log; make room, the node goes on by itself"
+                        );
+                    }
+                    full = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(token) = newest {
+            self.store.sync()?;
+            (self.report)(DiskEvent::Persisted(token));
+        }
+        if full != self.full {
+            self.full = full;
+            (self.report)(DiskEvent::Full(full));
+            if !full {
+                self.ahead = None;
+                tracing::info!("there is room for the log again");
+            } else {
+                // Votes that were queued behind the entries must not wait with them.
+                for batch in std::mem::take(&mut self.waiting) {
+                    self.take_while_full(batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes term and vote at once; lets everything else wait.
+    fn take_while_full(&mut self, batch: Batch) -> Result<(), StorageError> {
+        let alone = batch.entries.is_empty() && batch.truncate_after.is_none();
+        if !alone || batch.hard_state.is_none() {
+            self.waiting.push_back(batch);
+            return Ok(());
+        }
+        self.store.append(&batch)?;
+        self.store.sync()?;
+        (self.report)(DiskEvent::HardStatePersisted(batch.token));
+        self.ahead = batch.hard_state;
+        // Its token stays in line, so that completions in order include it.
+        self.waiting.push_back(Batch { hard_state: None, ..batch });
+        Ok(())
+    }
+}
+
+fn newer(own: HardState, ahead: HardState) -> bool {
+    (own.term, own.vote.is_some()) > (ahead.term, ahead.vote.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{Entry, LogId, NodeId, Payload, Term};
+    use crate::storage::{LogReader, Seen};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, mpsc};
+
+    #[derive(Default)]
+    struct Shared {
+        full: AtomicBool,
+        syncs: AtomicUsize,
+        written: Mutex<Vec<PersistToken>>,
+    }
+
+    struct Probe(Arc<Shared>);
+
+    impl LogStore for Probe {
+        fn append(&mut self, batch: &Batch) -> Result<(), StorageError> {
+            if !batch.entries.is_empty() && self.0.full.load(Ordering::SeqCst) {
+                return Err(StorageError::NoSpace { path: "probe".to_owned() });
+            }
+            self.0.written.lock().unwrap().push(batch.token);
+            Ok(())
+        }
+        fn sync(&mut self) -> Result<(), StorageError> {
+            self.0.syncs.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+        fn reader(&self) -> Box<dyn LogReader> {
+            unreachable!("the disk thread never reads")
+        }
+        fn note_seen(&mut self, _: NodeId, _: Seen) {}
+    }
+
+    fn entries(token: u64) -> Batch {
+        let entry = Entry { id: LogId::new(1, token), payload: Payload::Noop };
+        Batch {
+            token: PersistToken(token),
+            hard_state: None,
+            truncate_after: None,
+            entries: vec![entry],
+        }
+    }
+
+    fn vote(token: u64) -> Batch {
+        let hard_state = Some(HardState { term: Term(7), vote: None });
+        Batch { token: PersistToken(token), hard_state, truncate_after: None, entries: Vec::new() }
+    }
+
+    #[test]
+    fn a_full_disk_holds_entries_back_but_not_votes_and_recovers_by_itself() {
+        let shared = Arc::new(Shared::default());
+        let (events, reported) = mpsc::sync_channel(1024);
+        let report = move |event| events.send(event).unwrap();
+        let mut disk = DiskThread::start(Box::new(Probe(Arc::clone(&shared))), report).unwrap();
+        shared.full.store(true, Ordering::SeqCst);
+        disk.persist(entries(1));
+        assert!(matches!(reported.recv().unwrap(), DiskEvent::Full(true)));
+        disk.persist(vote(2));
+        assert!(matches!(reported.recv().unwrap(), DiskEvent::HardStatePersisted(PersistToken(2))));
+        shared.full.store(false, Ordering::SeqCst);
+        assert!(matches!(reported.recv().unwrap(), DiskEvent::Persisted(PersistToken(2))));
+        assert!(matches!(reported.recv().unwrap(), DiskEvent::Full(false)));
+        disk.finish();
+        let written: Vec<u64> = shared.written.lock().unwrap().iter().map(|t| t.0).collect();
+        assert_eq!(written, [2, 1, 2]);
+    }
+
+    #[test]
+    fn many_batches_share_a_sync_and_the_last_token_is_reported() {
+        let shared = Arc::new(Shared::default());
+        let (events, reported) = mpsc::sync_channel(1024);
+        let report = move |event| events.send(event).unwrap();
+        let mut disk = DiskThread::start(Box::new(Probe(Arc::clone(&shared))), report).unwrap();
+        for token in 1..=500 {
+            disk.persist(entries(token));
+        }
+        disk.finish();
+        let last = reported.iter().last().unwrap();
+        assert!(matches!(last, DiskEvent::Persisted(PersistToken(500))));
+        assert!(shared.syncs.load(Ordering::SeqCst) <= 500);
+        assert_eq!(shared.written.lock().unwrap().len(), 500);
+    }
+}

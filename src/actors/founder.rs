@@ -1,0 +1,326 @@
+//! The founder: carries out what the pure core of founding ([`raft::founding`])
+//! wants done, for as long as the process lives, so that a node that missed the decision can still
+//! learn it from this one.
+//!
+//! Its record is written on this arbiter: it is a few hundred bytes, and nothing else runs before the
+//! node is a member.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use crate::codec::api::{Code, Refusal};
+use crate::codec::msgpack;
+use crate::config::NodeConfig;
+use crate::raft::founding::{
+    Answer, Ask, AskRound, Asked, Delivered, Effects, Founding, Letter, Me, Outgoing, Record,
+    Reply, Seed, Sender, Stage,
+};
+use crate::raft::{self, NodeId};
+use crate::rpc::{Call, Dialer, Expect, Method, Peer, Purpose, Responder};
+use crate::storage::{Batch, DataDir, StorageError};
+
+use super::deliver::Deliver;
+use super::fatal;
+use super::replicator::hello;
+use super::standing::{Present, Standing};
+use super::supervisor::random;
+
+/// How long a tick of founding is.
+const TICK: Duration = Duration::from_millis(100);
+
+/// For the connection and the call to one seed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The cluster is founded. Founder → supervisor, once a process.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Founded {
+    /// The record it was founded from.
+    pub record: raft::founding::Founded,
+}
+
+impl std::ops::Deref for Founded {
+    type Target = raft::founding::Founded;
+
+    fn deref(&self) -> &Self::Target {
+        &self.record
+    }
+}
+
+impl Founded {
+    /// What the log begins with.
+    #[must_use]
+    pub fn first_batch(&self) -> Batch {
+        Batch {
+            token: raft::PersistToken::default(),
+            hard_state: Some(self.record.hard_state()),
+            truncate_after: None,
+            entries: vec![self.record.entry()],
+        }
+    }
+}
+
+/// A `Boot.*` call. Connection → founder. Full: refused as busy.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct FoundingCall {
+    /// Who calls; its certificate has proved its seat.
+    pub peer: Arc<Peer>,
+    /// The call.
+    pub call: Call,
+}
+
+/// Replies of other nodes, and the end of a round of asking. Task → founder; bounded by what the core
+/// wanted sent.
+#[derive(Message)]
+#[rtype(result = "()")]
+enum Heard {
+    Round(AskRound, Vec<Asked>),
+    Letter(Letter),
+}
+
+/// See the module.
+pub struct Founder {
+    founding: Founding,
+    seeds: Vec<Seed>,
+    directory: Arc<DataDir>,
+    dialer: Arc<Dialer>,
+    standing: Arc<Standing>,
+    supervisor: Recipient<Founded>,
+    /// Whether the supervisor has been told.
+    founded: bool,
+}
+
+impl Founder {
+    /// A founder over the directory's record.
+    ///
+    /// # Errors
+    /// If the record cannot be read.
+    pub fn new(
+        config: &NodeConfig,
+        directory: Arc<DataDir>,
+        dialer: Arc<Dialer>,
+        standing: Arc<Standing>,
+        supervisor: Recipient<Founded>,
+    ) -> Result<Founder, StorageError> {
+        let record = match directory.founding()? {
+            None => Record::default(),
+            Some(bytes) => {
+                msgpack::decode::<Record>(&bytes).map_err(|error| StorageError::Damaged {
+                    path: config.data_dir.join("founding").display().to_string(),
+                    offset: 0,
+                    what: format!("the founding record cannot be read: {error}"),
+                })?
+            }
+        };
+        if let Stage::Held(draft) = &record.stage {
+            tracing::info!(cluster = %draft.cluster_id, "a founding draft was held at the last stop");
+        }
+        let seeds: Vec<Seed> = config
+            .seeds
+            .iter()
+            .map(|seed| Seed { name: seed.name.clone(), address: seed.address.clone() })
+            .collect();
+        let me = Me {
+            id: directory.node_id(),
+            boot: directory.boot(),
+            name: config.name.clone(),
+            address: config.advertise.clone(),
+            seeds: seeds.clone(),
+        };
+        let founding = Founding::new(me, record, random());
+        Ok(Founder { founding, seeds, directory, dialer, standing, supervisor, founded: false })
+    }
+
+    /// Runs what one input caused; `call` takes the reply to its caller, if the input came as a call.
+    fn run(
+        &mut self,
+        effects: Effects,
+        call: Option<(Responder, NodeId)>,
+        ctx: &mut Context<Self>,
+    ) {
+        let mut work = VecDeque::from([(effects, call)]);
+        while let Some((effects, call)) = work.pop_front() {
+            let mut durable = None;
+            if let Some(persist) = effects.persist {
+                let record = msgpack::encode(&persist.record);
+                if let Err(error) = self.directory.write_founding(&record) {
+                    fatal::storage(&error);
+                }
+                durable = Some(persist.token);
+            }
+            // The write above has completed, and they complete in order: whatever waits for a token
+            // may leave.
+            if let Some((reply, caller)) = call {
+                let message = match effects.reply {
+                    None => None,
+                    Some(Reply::Now(message) | Reply::AfterPersist(_, message)) => Some(message),
+                };
+                let own = self.founding.sender();
+                let letter = message.map(|message| Letter { from: own, to: caller, message });
+                reply.send(&Delivered { letter });
+            }
+            for outgoing in effects.send_now {
+                self.deliver(outgoing, ctx);
+            }
+            for (_, outgoing) in effects.send_after_persist {
+                self.deliver(outgoing, ctx);
+            }
+            if let Some(round) = effects.ask {
+                self.ask(round, ctx);
+            }
+            if let Some(why) = effects.waiting
+                && !self.founded
+            {
+                tracing::info!("{why}");
+                let present = Present::clone(&self.standing.present());
+                self.standing.publish(Present { waiting: Some(why), ..present });
+            }
+            if let Some(record) = effects.founded {
+                self.announce(record);
+            }
+            if let Some(token) = durable {
+                work.push_back((self.founding.persisted(token), None));
+            }
+        }
+    }
+
+    fn announce(&mut self, record: raft::founding::Founded) {
+        self.founded = true;
+        tracing::info!(cluster = %record.cluster_id, "member of a cluster");
+        // Once a process; without it nothing would ever start.
+        self.supervisor.deliver(Founded { record });
+    }
+
+    /// Takes one letter to its seat; a letter that cannot be delivered is dropped, the core repeats it.
+    fn deliver(&self, outgoing: Outgoing, ctx: &mut Context<Self>) {
+        let (dialer, standing) = (Arc::clone(&self.dialer), Arc::clone(&self.standing));
+        let own = ctx.address();
+        actix_rt::spawn(async move {
+            let hello = hello(&standing, Purpose::Control, None);
+            let expect = Expect::Node(outgoing.name.clone());
+            let delivered: Result<Delivered, String> = async {
+                let connection = dialer
+                    .dial(&outgoing.address, expect, hello, PATIENCE)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                let delivered = connection
+                    .call_timeout(Method::BootDeliver, &outgoing.letter, PATIENCE)
+                    .await
+                    .map_err(|error| error.to_string());
+                connection.close();
+                delivered
+            }
+            .await;
+            match delivered {
+                Ok(Delivered { letter: Some(letter) }) => {
+                    // One for each letter of the core.
+                    own.deliver(Heard::Letter(letter));
+                }
+                Ok(Delivered { letter: None }) => {}
+                Err(error) => tracing::debug!(seat = outgoing.name, error, "letter not delivered"),
+            }
+        });
+    }
+
+    /// One round of asking: every seed at once, each with a deadline.
+    fn ask(&self, round: AskRound, ctx: &mut Context<Self>) {
+        let asks: Vec<_> = self.seeds.iter().map(|seed| self.ask_one(seed.clone())).collect();
+        let own = ctx.address();
+        actix_rt::spawn(async move {
+            let asked = futures_util::future::join_all(asks).await;
+            // One for each round of the core.
+            own.deliver(Heard::Round(round, asked));
+        });
+    }
+
+    fn ask_one(&self, seed: Seed) -> impl Future<Output = Asked> + use<> {
+        let (dialer, standing) = (Arc::clone(&self.dialer), Arc::clone(&self.standing));
+        let (own, answer) = (self.founding.sender(), self.founding.answer());
+        async move {
+            if seed.name == own.name {
+                return Asked { seat: Some(seed.name), result: Ok(answer) };
+            }
+            let hello = hello(&standing, Purpose::Control, None);
+            let result: Result<Answer, String> = async {
+                let expect = Expect::Node(seed.name.clone());
+                let connection = dialer
+                    .dial(&seed.address, expect, hello, PATIENCE)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                let answer = connection
+                    .call_timeout(Method::BootAsk, &Ask { from: own }, PATIENCE)
+                    .await
+                    .map_err(|error| error.to_string());
+                connection.close();
+                answer
+            }
+            .await;
+            Asked { seat: Some(seed.name), result }
+        }
+    }
+}
+
+impl Actor for Founder {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(record) = self.founding.founded() {
+            self.announce(record);
+        }
+        ctx.run_interval(TICK, |founder, ctx| {
+            let effects = founder.founding.tick();
+            founder.run(effects, None, ctx);
+        });
+    }
+}
+
+impl Handler<FoundingCall> for Founder {
+    type Result = ();
+
+    fn handle(&mut self, message: FoundingCall, ctx: &mut Self::Context) {
+        let FoundingCall { peer, call } = message;
+        let refuse = |reply: Responder, why: String| {
+            reply.refuse(Refusal::new(Code::BadRequest, why));
+        };
+        let foreign = |from: &Sender| {
+            (from.name != peer.identity.name)
+                .then(|| format!("{} speaks for {}", peer.identity, from.name))
+        };
+        match call.method {
+            Method::BootAsk => match msgpack::decode::<Ask>(&call.args) {
+                Ok(ask) => match foreign(&ask.from) {
+                    Some(why) => refuse(call.reply, why),
+                    None => call.reply.send(&self.founding.answer()),
+                },
+                Err(error) => refuse(call.reply, error.to_string()),
+            },
+            _ => match msgpack::decode::<Letter>(&call.args) {
+                Ok(letter) => match foreign(&letter.from) {
+                    Some(why) => refuse(call.reply, why),
+                    None => {
+                        let caller = letter.from.node_id;
+                        let effects = self.founding.received(letter);
+                        self.run(effects, Some((call.reply, caller)), ctx);
+                    }
+                },
+                Err(error) => refuse(call.reply, error.to_string()),
+            },
+        }
+    }
+}
+
+impl Handler<Heard> for Founder {
+    type Result = ();
+
+    fn handle(&mut self, message: Heard, ctx: &mut Self::Context) {
+        let effects = match message {
+            Heard::Round(round, asked) => self.founding.asked(round, asked),
+            Heard::Letter(letter) => self.founding.received(letter),
+        };
+        self.run(effects, None, ctx);
+    }
+}

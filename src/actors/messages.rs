@@ -1,0 +1,233 @@
+//! Every message between actors, in one place. Commands are imperative, events past tense, queries
+//! nouns. Each says who sends it, who receives it, whether it may be lost or repeated, and what
+//! happens when the receiver is full.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use bytes::Bytes;
+
+use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal};
+use crate::raft::{Envelope, Index, NodeId, RequestId, SendRange};
+use crate::rpc::{Connection, Responder};
+
+use super::admission::Permit;
+use super::disk_thread::DiskEvent;
+
+/// Time has passed. Election timer → node. May be lost; a backlog counts as one (the number tells).
+/// Full: dropped, the next one stands for it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TickElapsed {
+    /// Counts up by one with each tick.
+    pub number: u64,
+}
+
+/// A peer's request. Connection → node. May be lost or repeated, as on any network. Full: refused as
+/// busy, and the peer tries again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RequestReceived {
+    /// What the peer says; its connection has proved who it is.
+    pub envelope: Envelope,
+    /// Takes the core's answer.
+    pub reply: Responder,
+}
+
+/// A peer's answer, or its absence. Replicator → node. One for each request sent, so bounded by the
+/// core's own windows; never refused.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum ReplyReceived {
+    /// It answered.
+    Answered(Envelope),
+    /// It did not: connection lost, deadline passed, refused.
+    Unanswered {
+        /// Which peer.
+        peer: NodeId,
+        /// Which request.
+        request: RequestId,
+    },
+}
+
+/// The peer's process is gone: its connection was reset and the redial refused. Replicator → node. A
+/// hint; may be lost.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct PeerGone {
+    /// Which peer.
+    pub peer: NodeId,
+}
+
+/// A client's command and where its answer goes.
+pub struct Proposal {
+    /// The encoded command, exactly as it will stand in the log.
+    pub command: Bytes,
+    /// Where the answer goes.
+    pub waiter: Waiter,
+}
+
+/// Who waits for an answer, and what the wait holds of the node's limits.
+pub struct Waiter {
+    /// Takes the answer.
+    pub reply: Responder,
+    /// Given back with the answer.
+    pub permit: Permit,
+}
+
+impl Waiter {
+    /// Answers with a refusal.
+    pub fn refuse(self, refusal: Refusal) {
+        self.reply.refuse(refusal);
+    }
+
+    /// The answer for a command that was appended and whose fate this node can no longer tell (C3).
+    pub fn outcome_unknown(self) {
+        self.refuse(Refusal::new(
+            Code::Unknown,
+            "leadership ended before the command was committed; retry with the same serial to find out",
+        ));
+    }
+}
+
+/// Append these commands, all or none. Connection → node. Never lost silently: the waiters are
+/// answered. Full: refused as busy before any work.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Propose {
+    /// All proposals decoded from one read of a connection.
+    pub proposals: Vec<Proposal>,
+}
+
+/// What a linearizable read wants.
+pub enum ReadArgs {
+    /// One key.
+    Get(GetArgs),
+    /// A page of keys.
+    Range(RangeArgs),
+}
+
+/// One waiting read.
+pub struct Read {
+    /// What is wanted.
+    pub args: ReadArgs,
+    /// Where the answer goes.
+    pub waiter: Waiter,
+}
+
+/// Answer these reads linearizably. Connection → node. Full: refused as busy.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReadIndex {
+    /// All reads decoded from one read of a connection.
+    pub reads: Vec<Read>,
+}
+
+/// Answer these reads once `index` is applied. Node → applier. Bounded by the reads admitted.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ServeReads {
+    /// What must be applied before.
+    pub index: Index,
+    /// The reads.
+    pub reads: Vec<Read>,
+}
+
+/// Apply everything up to and including `upto`. Node → applier. Bounded by the proposals admitted and
+/// by the applied-lag limit; never dropped.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Apply {
+    /// The commit index.
+    pub upto: Index,
+    /// Who waits for which entry, in order.
+    pub waiters: Vec<(Index, Waiter)>,
+}
+
+/// The state machine has applied up to here. Applier → node. Later ones stand for earlier ones; one
+/// for each `Apply` at most.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Applied {
+    /// The applied index.
+    pub upto: Index,
+}
+
+/// Make this batch durable. Node → storage. Bounded by the node's limit on outstanding batches; never
+/// dropped.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct PersistBatch(pub crate::raft::Persist);
+
+/// What the disk did. Disk thread → node. One for each group; never refused.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DiskReported(pub DiskEvent);
+
+/// Everything handed over is durable and the disk thread has ended. Query to storage, at the end.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct FinishDisk;
+
+/// Read this range and send it as one append. Node → replicator. Bounded by the core's window of
+/// unanswered appends.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Replicate(pub SendRange);
+
+/// Send this request (vote, heartbeat). Node → replicator. Answered by `ReplyReceived`, also when it
+/// cannot be sent.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SendRequest(pub Envelope);
+
+/// A connection to the peer is up, or could not be had. Dial task → replicator.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum Dialled {
+    /// It is up.
+    Up(Lane, Connection),
+    /// It is not; try again after the back-off.
+    Failed {
+        /// Which lane.
+        lane: Lane,
+        /// Nothing listens at the peer's address.
+        refused: bool,
+        /// Certificates or identities stand in the way: why, in a sentence.
+        distrust: Option<String>,
+    },
+}
+
+/// A connection ended. Watch task → replicator.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Ended {
+    /// Which lane.
+    pub lane: Lane,
+    /// The peer wants it anew (reload, ageing): no sign that its process is gone.
+    pub renewed: bool,
+    /// Why, for the log.
+    pub reason: String,
+}
+
+/// The two connections to a peer: heartbeats and votes never wait behind appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Votes and heartbeats.
+    Control,
+    /// Appends.
+    Bulk,
+}
+
+/// The node's state. Query to the node; answered from its core.
+#[derive(Message)]
+#[rtype(result = "crate::raft::NodeStatus")]
+pub struct Status;
+
+/// Stop the process in good order. Anyone → supervisor. Repeats are ignored.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct Stop {
+    /// For the log.
+    pub reason: Arc<str>,
+}

@@ -1,0 +1,50 @@
+//! LAYER 3: thin shells around the core. Actors have time, threads and queues; they decide nothing of
+//! the protocol.
+//!
+//! ```text
+//!   clients, peers
+//!        │ TLS
+//!   ┌────▼─────────┐ Propose, ReadIndex,   ┌────────────┐ TickElapsed ┌───────────────┐
+//!   │ RpcListener, │ RequestReceived       │            │◄────────────┤ ElectionTimer │
+//!   │ connections  ├──────────────────────►│    Node    │             └───────────────┘
+//!   └────▲─────────┘                       │ (the core) │ PersistBatch ┌─────────┐  ┌─────────────┐
+//!        │ answers                         │            ├─────────────►│ Storage ├─►│ disk thread │
+//!   ┌────┴─────────┐ Apply, ServeReads     │            │◄── DiskReported ────────────┤             │
+//!   │   Applier    │◄──────────────────────┤            │              └─────────┘  └─────────────┘
+//!   │ (the store)  ├──── Applied ─────────►│            │ Replicate, SendRequest ┌────────────┐
+//!   └──────────────┘                       │            ├───────────────────────►│ Replicator │─► peer
+//!                                          │            │◄── ReplyReceived, PeerGone ─────────┤ (one each)
+//!                                          └────────────┘                        └────────────┘
+//!   Founder: before there is a Node.   Supervisor: starts, watches, stops all of it.
+//! ```
+//!
+//! What bounds each queue, and what happens when it is full:
+//!
+//! | receiver | bound | when full |
+//! |---|---|---|
+//! | connections | permits of the RPC layer, calls in flight on each | stop accepting; stop reading the socket |
+//! | node, from clients | [`admission`]: requests and bytes | refused as busy before any work |
+//! | node, from peers | the peers' windows; mailbox as a tripwire | refused as busy, the peer tries again |
+//! | node, completions and ticks | what the node issued; a backlog of ticks counts as one | cannot happen |
+//! | replicator | the core's window of unanswered appends | the core stops sending |
+//! | disk thread | [`node::OUTSTANDING_BATCHES_MAX`] and the peers' windows | proposals are refused as busy |
+//! | applier | [`node::APPLIED_LAG_MAX`] | proposals are refused as busy; nothing is dropped |
+
+pub mod admission;
+pub mod applier;
+pub mod deliver;
+pub mod disk_thread;
+pub mod election_timer;
+pub mod fatal;
+pub mod founder;
+pub mod log_source;
+pub mod messages;
+pub mod node;
+pub mod replication;
+pub mod replicator;
+pub mod rpc_listener;
+pub mod run;
+pub mod service;
+pub mod standing;
+pub mod storage;
+pub mod supervisor;

@@ -1,0 +1,365 @@
+//! The node actor: the sole owner of the protocol's core. Each handler translates a message into an
+//! input, calls the core and runs its effects; no decision of the protocol is made here.
+//!
+//! Effects are run in one function, in the order of their contract
+//! ([`raft::effects`]). All handlers are synchronous, so that no input ever sees
+//! the core between a decision and its record (correctness A2).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix::prelude::*;
+
+use crate::codec::api::{Code, Refusal};
+use crate::codec::raft as wire;
+use crate::raft::{
+    self, Effects, Envelope, Index, NodeId, NodeStatus, PersistToken, ReadToken, RequestId,
+};
+use crate::rpc::Responder;
+
+use super::applier::Applier;
+use super::deliver::Deliver;
+use super::disk_thread::DiskEvent;
+use super::election_timer::NewestTick;
+use super::fatal;
+use super::log_source::LogSource;
+use super::messages::{
+    Applied, Apply, DiskReported, PeerGone, PersistBatch, Propose, Read, ReadIndex, Replicate,
+    ReplyReceived, RequestReceived, SendRequest, ServeReads, Status, TickElapsed, Waiter,
+};
+use super::replicator::Replicator;
+use super::standing::{Present, Standing};
+use super::storage::Storage;
+
+/// Batches handed to the disk and not completed, before proposals are refused as busy. Everything else
+/// that causes a batch is bounded by the peers' windows.
+pub const OUTSTANDING_BATCHES_MAX: u64 = 4096;
+
+/// Entries committed and not applied, before proposals are refused as busy.
+pub const APPLIED_LAG_MAX: u64 = 1 << 20;
+
+/// Messages in the mailbox: a tripwire, not flow control; senders refuse or skip when it is full.
+pub const MAILBOX: usize = 16 << 10;
+
+/// What the node talks to.
+pub struct Neighbours {
+    /// In front of the disk.
+    pub storage: Addr<Storage>,
+    /// Owner of the state machine.
+    pub applier: Addr<Applier>,
+    /// One for each peer.
+    pub replicators: BTreeMap<NodeId, Addr<Replicator>>,
+}
+
+/// See the module.
+pub struct Node {
+    core: raft::Node,
+    log: LogSource,
+    standing: Arc<Standing>,
+    newest_tick: NewestTick,
+    neighbours: Neighbours,
+    /// The newest batch handed to the disk, and the newest one completed in order.
+    issued: PersistToken,
+    completed: PersistToken,
+    /// Messages that wait for the disk, in the order of their tokens.
+    held: VecDeque<(PersistToken, Envelope)>,
+    /// Clients that wait for their entry, in the order of the log.
+    waiters: VecDeque<(Index, Waiter)>,
+    /// Linearizable reads that wait for their index.
+    reads: HashMap<ReadToken, Vec<Read>>,
+    next_read: ReadToken,
+    /// Peers that wait for the core's answer to their request. The core answers each exactly once.
+    replies: HashMap<(NodeId, RequestId), Responder>,
+    committed: Index,
+}
+
+impl Node {
+    /// A node around a core as it starts.
+    #[must_use]
+    pub fn new(
+        core: raft::Node,
+        log: LogSource,
+        standing: Arc<Standing>,
+        newest_tick: NewestTick,
+        neighbours: Neighbours,
+    ) -> Node {
+        let node = Node {
+            core,
+            log,
+            standing,
+            newest_tick,
+            neighbours,
+            issued: PersistToken::default(),
+            completed: PersistToken::default(),
+            held: VecDeque::new(),
+            waiters: VecDeque::new(),
+            reads: HashMap::new(),
+            next_read: ReadToken(0),
+            replies: HashMap::new(),
+            committed: Index::ZERO,
+        };
+        node.publish();
+        node
+    }
+
+    /// Runs what one input caused, in the order of the contract.
+    fn run(&mut self, effects: Effects) {
+        let soft_state = effects.soft_state;
+        if soft_state.is_some() {
+            // First of all, so that nothing read for a lost leadership is sent any more (S2).
+            self.publish();
+        }
+        if let Some(persist) = effects.persist {
+            self.issued = persist.token;
+            self.log.append(persist.truncate_after, &persist.entries);
+            // Bounded by `OUTSTANDING_BATCHES_MAX` and the peers' windows; must not be lost.
+            self.neighbours.storage.deliver(PersistBatch(persist));
+        }
+        for envelope in effects.send_now {
+            self.send(envelope);
+        }
+        for range in effects.replicate {
+            if let Some(replicator) = self.neighbours.replicators.get(&range.to) {
+                // Bounded by the core's window of unanswered appends; must not be lost.
+                replicator.deliver(Replicate(range));
+            }
+        }
+        for (token, envelope) in effects.send_after_persist {
+            if token <= self.completed {
+                self.send(envelope);
+            } else {
+                self.held.push_back((token, envelope));
+            }
+        }
+        if let Some(upto) = effects.commit {
+            self.committed = upto;
+            let done = self.waiters.partition_point(|(index, _)| *index <= upto);
+            let waiters = self.waiters.drain(..done).collect();
+            // Bounded by what is admitted; committed entries must be applied.
+            self.neighbours.applier.deliver(Apply { upto, waiters });
+        }
+        for outcome in effects.reads {
+            let Some(reads) = self.reads.remove(&outcome.token) else { continue };
+            match outcome.result {
+                // Bounded by the reads admitted; their callers must be answered.
+                Ok(index) => self.neighbours.applier.deliver(ServeReads { index, reads }),
+                Err(refusal) => self.refuse(reads.into_iter().map(|read| read.waiter), refusal),
+            }
+        }
+        if effects.leadership_lost {
+            for (_, waiter) in self.waiters.drain(..) {
+                waiter.outcome_unknown();
+            }
+        }
+        if let Some(soft_state) = soft_state {
+            let leader = self.standing.present().leader_hint().map(|hint| hint.name);
+            tracing::info!(
+                role = %soft_state.role,
+                term = soft_state.term.0,
+                leader = leader.as_deref().unwrap_or("-"),
+                "standing changed"
+            );
+        }
+    }
+
+    /// Sends a request through its peer's replicator, and an answer to the call that asked.
+    fn send(&mut self, envelope: Envelope) {
+        if wire::route(&envelope.message).1 == wire::Direction::Request {
+            if let Some(replicator) = self.neighbours.replicators.get(&envelope.to) {
+                // One vote or heartbeat for each peer and round, each answered or given up; must not
+                // be lost silently.
+                replicator.deliver(SendRequest(envelope));
+            }
+        } else if let Some(reply) = self.replies.remove(&(envelope.to, envelope.request)) {
+            reply.send_raw(&wire::encode_envelope(&envelope));
+        }
+    }
+
+    fn publish(&self) {
+        let status = self.core.status();
+        let former = self.standing.present();
+        self.standing.publish(Present {
+            cluster_id: former.cluster_id,
+            soft_state: status.soft_state,
+            membership: Arc::new(self.core.membership().clone()),
+            waiting: None,
+        });
+    }
+
+    fn refuse(&self, waiters: impl Iterator<Item = Waiter>, refusal: raft::Refusal) {
+        let refusal = match refusal {
+            raft::Refusal::NotLeader { .. } => self.standing.not_leader(),
+            raft::Refusal::Busy => Refusal::new(
+                Code::Busy,
+                "the leader holds as much uncommitted work as it may; try again",
+            ),
+            raft::Refusal::NoSpace => Refusal::new(
+                Code::NoSpace,
+                format!("{} has no space left for its log", self.standing.identity.name),
+            ),
+        };
+        for waiter in waiters {
+            waiter.refuse(refusal.clone());
+        }
+    }
+
+    /// Whether as much is under way at the disk or the applier as may be.
+    fn saturated(&self) -> bool {
+        let lag = self.committed.0.saturating_sub(self.standing.content().view.applied().0);
+        self.issued.0 - self.completed.0 >= OUTSTANDING_BATCHES_MAX || lag >= APPLIED_LAG_MAX
+    }
+
+    fn persisted(&mut self, token: PersistToken) {
+        self.completed = token;
+        let effects = self.core.persisted(token);
+        let upto = self.core.persisted_index();
+        self.log.persisted(upto);
+        self.standing.note_persisted(upto);
+        let ready = self.held.partition_point(|(waits_for, _)| *waits_for <= token);
+        let ready: Vec<_> = self.held.drain(..ready).collect();
+        for (_, envelope) in ready {
+            self.send(envelope);
+        }
+        self.run(effects);
+    }
+
+    /// Term and vote of this batch are durable although entries before it wait for room: what waits
+    /// for exactly this batch claims only them.
+    fn hard_state_persisted(&mut self, token: PersistToken) {
+        let held = std::mem::take(&mut self.held);
+        for (waits_for, envelope) in held {
+            if waits_for == token {
+                self.send(envelope);
+            } else {
+                self.held.push_back((waits_for, envelope));
+            }
+        }
+    }
+}
+
+impl Actor for Node {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<TickElapsed> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: TickElapsed, _: &mut Self::Context) {
+        // A backlog counts as one tick: only the newest is an input.
+        if message.number < self.newest_tick.load(Ordering::Relaxed) {
+            return;
+        }
+        let effects = self.core.tick();
+        self.run(effects);
+    }
+}
+
+impl Handler<RequestReceived> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: RequestReceived, _: &mut Self::Context) {
+        let RequestReceived { envelope, reply } = message;
+        self.replies.insert((envelope.from, envelope.request), reply);
+        let effects = self.core.step(envelope);
+        self.run(effects);
+    }
+}
+
+impl Handler<ReplyReceived> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: ReplyReceived, _: &mut Self::Context) {
+        let effects = match message {
+            ReplyReceived::Answered(envelope) => self.core.step(envelope),
+            ReplyReceived::Unanswered { peer, request } => self.core.unanswered(peer, request),
+        };
+        self.run(effects);
+    }
+}
+
+impl Handler<PeerGone> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: PeerGone, _: &mut Self::Context) {
+        let effects = self.core.peer_gone(message.peer);
+        self.run(effects);
+    }
+}
+
+impl Handler<Propose> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: Propose, _: &mut Self::Context) {
+        let (commands, waiters): (Vec<_>, Vec<_>) =
+            message.proposals.into_iter().map(|p| (p.command, p.waiter)).unzip();
+        if self.saturated() {
+            self.refuse(waiters.into_iter(), raft::Refusal::Busy);
+            return;
+        }
+        let (result, effects) = self.core.propose(commands);
+        match result {
+            Ok(first) => {
+                let indexes = (first.index.0..).map(Index);
+                self.waiters.extend(indexes.zip(waiters));
+            }
+            Err(refusal) => self.refuse(waiters.into_iter(), refusal),
+        }
+        self.run(effects);
+    }
+}
+
+impl Handler<ReadIndex> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: ReadIndex, _: &mut Self::Context) {
+        let token = self.next_read;
+        self.next_read = ReadToken(token.0 + 1);
+        self.reads.insert(token, message.reads);
+        let effects = self.core.read_index(token);
+        self.run(effects);
+    }
+}
+
+impl Handler<DiskReported> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: DiskReported, _: &mut Self::Context) {
+        match message.0 {
+            DiskEvent::Persisted(token) => self.persisted(token),
+            DiskEvent::HardStatePersisted(token) => self.hard_state_persisted(token),
+            DiskEvent::Full(full) => {
+                let effects = self.core.disk_full(full);
+                self.run(effects);
+            }
+            DiskEvent::Failed(error) => fatal::storage(&error),
+        }
+    }
+}
+
+impl Handler<Applied> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: Applied, _: &mut Self::Context) {
+        let effects = self.core.applied(message.upto);
+        self.run(effects);
+    }
+}
+
+impl Handler<Status> for Node {
+    type Result = MessageResult<Status>;
+
+    fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.status())
+    }
+}
+
+impl Node {
+    fn status(&self) -> NodeStatus {
+        self.core.status()
+    }
+}

@@ -1,0 +1,377 @@
+//! A replicator: one actor for each peer. It keeps two connections to it, reads the ranges that the
+//! core wants sent, sends votes, heartbeats and appends as calls, and hands each answer, or its
+//! absence, back to the node. It holds nothing the protocol relies on.
+//!
+//! Heartbeats and votes have a connection of their own, so that they never wait behind appends.
+//!
+//! What when full? The core's window bounds what is here; while the peer is away every request is
+//! handed back as unanswered at once, and the core probes at the pace of its heartbeats.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+
+use crate::codec::api::Code;
+use crate::codec::raft::{self as wire, Direction, RaftCall};
+use crate::raft::message::Append;
+use crate::raft::{Entry, Envelope, Member, Message, NodeId, RequestId, SendRange};
+use crate::rpc::hello::VERSIONS;
+use crate::rpc::{
+    Backoff, CloseCode, CloseReason, Connection, DialError, Dialer, Expect, Hello, Method, Purpose,
+};
+
+use super::deliver::Deliver;
+use super::log_source::LogSource;
+use super::messages::{Dialled, Ended, Lane, PeerGone, Replicate, ReplyReceived, SendRequest};
+use super::standing::Standing;
+
+/// The delay after the first failed dial, and the longest one.
+const REDIAL_BASE: Duration = Duration::from_millis(20);
+const REDIAL_MAX: Duration = Duration::from_millis(500);
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Connect, TLS and hello together.
+    pub dial: Duration,
+    /// A vote or heartbeat.
+    pub control: Duration,
+    /// An append.
+    pub bulk: Duration,
+}
+
+/// The peer that a replicator serves.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its node id.
+    pub id: NodeId,
+    /// Its seat.
+    pub member: Member,
+}
+
+/// What all replicators share.
+#[derive(Clone)]
+pub struct Common {
+    /// Makes connections.
+    pub dialer: Arc<Dialer>,
+    /// This node's face, for hellos.
+    pub standing: Arc<Standing>,
+    /// Where entries come from.
+    pub log: LogSource,
+    /// Bytes of entries in one append; the core's own limit, so that ranges are read whole.
+    pub append_bytes: u64,
+    /// Deadlines.
+    pub patience: Patience,
+}
+
+struct Line {
+    connection: Option<Connection>,
+    backoff: Backoff,
+    /// Whether the last connection ended without a word, so that a refused redial means a dead process.
+    dropped: bool,
+}
+
+/// See the module.
+pub struct Replicator {
+    peer: Peer,
+    common: Common,
+    answers: Recipient<ReplyReceived>,
+    gone: Recipient<PeerGone>,
+    control: Line,
+    bulk: Line,
+    /// Ranges to send, in order.
+    ranges: VecDeque<SendRange>,
+    /// A range is being read from the disk.
+    reading: bool,
+    /// Why the peer was not trusted when last dialed; it has been said.
+    complaint: Option<String>,
+}
+
+impl Replicator {
+    /// A replicator to one peer. `seed` spreads the back-offs.
+    #[must_use]
+    pub fn new(
+        peer: Peer,
+        common: Common,
+        answers: Recipient<ReplyReceived>,
+        gone: Recipient<PeerGone>,
+        seed: u64,
+    ) -> Replicator {
+        let line = |seed| Line {
+            connection: None,
+            backoff: Backoff::new(seed, REDIAL_BASE, REDIAL_MAX),
+            dropped: false,
+        };
+        Replicator {
+            peer,
+            common,
+            answers,
+            gone,
+            control: line(seed),
+            bulk: line(seed.wrapping_add(1)),
+            ranges: VecDeque::new(),
+            reading: false,
+            complaint: None,
+        }
+    }
+
+    fn line(&mut self, lane: Lane) -> &mut Line {
+        match lane {
+            Lane::Control => &mut self.control,
+            Lane::Bulk => &mut self.bulk,
+        }
+    }
+
+    fn dial(&self, lane: Lane, after: Duration, ctx: &mut Context<Self>) {
+        let dialer = Arc::clone(&self.common.dialer);
+        let (address, expect) =
+            (self.peer.member.address.clone(), Expect::Node(self.peer.member.name.clone()));
+        let purpose = match lane {
+            Lane::Control => Purpose::Control,
+            Lane::Bulk => Purpose::Bulk,
+        };
+        let (standing, receiver) = (Arc::clone(&self.common.standing), self.peer.id);
+        let (patience, name) = (self.common.patience.dial, self.peer.member.name.clone());
+        let own = ctx.address();
+        actix_rt::spawn(async move {
+            tokio::time::sleep(after).await;
+            let hello = hello(&standing, purpose, Some(receiver));
+            let dialled = match dialer.dial(&address, expect, hello, patience).await {
+                Ok(connection) => Dialled::Up(lane, connection),
+                Err(error) => {
+                    tracing::debug!(peer = name, ?lane, %error, "no connection");
+                    let refused = matches!(error, DialError::Refused { .. });
+                    let distrust = is_distrust(&error).then(|| error.to_string());
+                    Dialled::Failed { lane, refused, distrust }
+                }
+            };
+            // One for each dial; a replicator without it would never dial again.
+            own.deliver(dialled);
+        });
+    }
+
+    /// Says once why this peer is not trusted, and again only when the reason is another: dialing goes
+    /// on several times a second.
+    fn complain(&mut self, distrust: Option<String>) {
+        if let Some(why) = &distrust
+            && self.complaint != distrust
+        {
+            tracing::warn!(peer = self.peer.member.name, "not connected: {why}");
+        }
+        self.complaint = distrust;
+    }
+
+    fn unanswered(&self, request: RequestId) {
+        // One for each request of the core; it must hear of each.
+        self.answers.deliver(ReplyReceived::Unanswered { peer: self.peer.id, request });
+    }
+
+    /// Starts a call whose answer goes to the node.
+    fn call(&mut self, lane: Lane, call: RaftCall, args: Bytes, request: RequestId) {
+        let patience = match lane {
+            Lane::Control => self.common.patience.control,
+            Lane::Bulk => self.common.patience.bulk,
+        };
+        let Some(connection) = self.line(lane).connection.clone() else {
+            self.unanswered(request);
+            return;
+        };
+        let (answers, peer) = (self.answers.clone(), self.peer.id);
+        actix_rt::spawn(async move {
+            let answered = connection.call_raw(method(call), args, patience).await;
+            let reply = answered.ok().and_then(|body| {
+                wire::decode_envelope(call, Direction::Reply, &body)
+                    .ok()
+                    .filter(|envelope| envelope.from == peer && envelope.request == request)
+            });
+            let reply = match reply {
+                Some(envelope) => ReplyReceived::Answered(envelope),
+                None => ReplyReceived::Unanswered { peer, request },
+            };
+            // One for each call, and calls are bounded by the core's window.
+            answers.deliver(reply);
+        });
+    }
+
+    /// Sends waiting ranges in order, as far as their entries are at hand.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        while !self.reading {
+            let Some(range) = self.ranges.pop_front() else { return };
+            if self.bulk.connection.is_none() {
+                self.unanswered(range.request);
+                continue;
+            }
+            let (after, upto) = (range.base.index, range.upto);
+            if after == upto {
+                self.send_range(range, Vec::new());
+                continue;
+            }
+            if let Some(entries) = self.common.log.read_recent(after, upto, self.budget()) {
+                self.send_range(range, entries);
+                continue;
+            }
+            self.reading = true;
+            let (log, budget) = (self.common.log.clone(), self.budget());
+            let reading = async move { log.read(after, upto, budget).await };
+            ctx.spawn(reading.into_actor(self).map(move |entries, replicator, ctx| {
+                replicator.reading = false;
+                match entries {
+                    Ok(entries) => replicator.send_range(range, entries),
+                    Err(error) => {
+                        tracing::warn!(peer = replicator.peer.member.name, %error, "range not read");
+                        replicator.unanswered(range.request);
+                    }
+                }
+                replicator.pump(ctx);
+            }));
+        }
+    }
+
+    /// The core cuts its ranges to this size, except that it always sends one entry.
+    fn budget(&self) -> u64 {
+        self.common.append_bytes
+    }
+
+    fn send_range(&mut self, range: SendRange, entries: Vec<Entry>) {
+        // What was read is the leader's log only while it still leads (S2): a former leader's log may
+        // have been overwritten meanwhile.
+        if !self.common.standing.leads(range.term) {
+            self.unanswered(range.request);
+            return;
+        }
+        let append = Append { base: range.base, commit: range.commit, entries };
+        let envelope = Envelope {
+            from: self.common.standing.identity.node_id,
+            to: range.to,
+            term: range.term,
+            request: range.request,
+            message: Message::Append(append),
+        };
+        self.send_envelope(Lane::Bulk, &envelope);
+    }
+
+    fn send_envelope(&mut self, lane: Lane, envelope: &Envelope) {
+        let (call, _) = wire::route(&envelope.message);
+        self.call(lane, call, wire::encode_envelope(envelope), envelope.request);
+    }
+}
+
+/// Whether somebody has to change something before this peer can be reached: a certificate, or which
+/// process runs where. A peer that is away, or not ready yet, is no news.
+fn is_distrust(error: &DialError) -> bool {
+    let mistaken = matches!(error, DialError::HelloRefused { refusal, .. }
+        if matches!(refusal.code, Code::WrongPeer | Code::Denied));
+    error.is_authority() || mistaken
+}
+
+/// The method of a call between cores.
+fn method(call: RaftCall) -> Method {
+    match call {
+        RaftCall::Vote => Method::RaftVote,
+        RaftCall::Append => Method::RaftAppend,
+        RaftCall::Heartbeat => Method::RaftHeartbeat,
+    }
+}
+
+/// This node's hello.
+#[must_use]
+pub fn hello(standing: &Standing, purpose: Purpose, receiver: Option<NodeId>) -> Hello {
+    let present = standing.present();
+    Hello {
+        versions: VERSIONS,
+        cluster_id: present.cluster_id,
+        name: standing.identity.name.clone(),
+        node_id: Some(standing.identity.node_id),
+        boot: standing.identity.boot,
+        term: present.soft_state.term,
+        acknowledged: standing.acknowledged(),
+        receiver,
+        purpose,
+    }
+}
+
+impl Actor for Replicator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.dial(Lane::Control, Duration::ZERO, ctx);
+        self.dial(Lane::Bulk, Duration::ZERO, ctx);
+    }
+}
+
+impl Handler<Dialled> for Replicator {
+    type Result = ();
+
+    fn handle(&mut self, message: Dialled, ctx: &mut Self::Context) {
+        match message {
+            Dialled::Up(lane, connection) => {
+                tracing::info!(peer = self.peer.member.name, ?lane, "connected");
+                if lane == Lane::Control {
+                    self.complaint = None;
+                }
+                let line = self.line(lane);
+                line.backoff.reset();
+                line.connection = Some(connection.clone());
+                let own = ctx.address();
+                actix_rt::spawn(async move {
+                    let reason = connection.closed().await;
+                    // A connection that its peer wants anew says nothing about the peer's process; one
+                    // that a stopping peer closes says as much as a reset.
+                    let renewed = matches!(&reason, CloseReason::Announced(notice)
+                        if notice.code == CloseCode::Renew);
+                    // One for each connection; without it the lane would stay dead.
+                    own.deliver(Ended { lane, renewed, reason: reason.to_string() });
+                });
+            }
+            Dialled::Failed { lane, refused, distrust } => {
+                if lane == Lane::Control {
+                    self.complain(distrust);
+                }
+                let line = self.line(lane);
+                let dead = std::mem::take(&mut line.dropped) && refused;
+                let after = line.backoff.next_delay();
+                if dead && lane == Lane::Control {
+                    tracing::info!(peer = self.peer.member.name, "gone: nothing listens there");
+                    let peer = self.peer.id;
+                    // A hint; a full mailbox may lose it.
+                    let _ = self.gone.try_send(PeerGone { peer });
+                }
+                self.dial(lane, after, ctx);
+            }
+        }
+    }
+}
+
+impl Handler<Ended> for Replicator {
+    type Result = ();
+
+    fn handle(&mut self, message: Ended, ctx: &mut Self::Context) {
+        let Ended { lane, renewed, reason } = message;
+        tracing::info!(peer = self.peer.member.name, ?lane, reason, "connection ended");
+        let line = self.line(lane);
+        line.connection = None;
+        line.dropped = !renewed;
+        self.dial(lane, Duration::ZERO, ctx);
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Replicate> for Replicator {
+    type Result = ();
+
+    fn handle(&mut self, message: Replicate, ctx: &mut Self::Context) {
+        self.ranges.push_back(message.0);
+        self.pump(ctx);
+    }
+}
+
+impl Handler<SendRequest> for Replicator {
+    type Result = ();
+
+    fn handle(&mut self, message: SendRequest, _: &mut Self::Context) {
+        self.send_envelope(Lane::Control, &message.0);
+    }
+}

@@ -1,0 +1,172 @@
+//! From options to a running node and its exit status.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use actix_rt::Arbiter;
+
+use crate::config::NodeConfig;
+use crate::exit::Exit;
+use crate::kv;
+use crate::rpc::{Dialer, Limits, Role, Tls};
+use crate::storage::{DataDir, RealFs, StorageError};
+
+use super::admission::Admission;
+use super::founder::Founder;
+use super::rpc_listener::RpcListener;
+use super::service::NodeService;
+use super::standing::{Identity, Standing};
+use super::supervisor::{Plan, Supervisor};
+
+/// Clients' requests taken on at once.
+const REQUESTS_MAX: usize = 64 << 10;
+
+/// Bytes of clients' requests taken on at once.
+const REQUEST_BYTES_MAX: usize = 256 << 20;
+
+/// A reason not to start: one sentence and a status.
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+/// Runs a node until it is stopped, and returns its exit status. What prevents a start is said in one
+/// line of the log.
+#[must_use]
+pub fn run(config: NodeConfig) -> Exit {
+    match prepare(config) {
+        Ok(prepared) => serve(prepared),
+        Err(Failure { exit, message }) => {
+            tracing::error!(status = exit.code(), "{message}");
+            exit
+        }
+    }
+}
+
+struct Prepared {
+    config: NodeConfig,
+    tls: Arc<Tls>,
+    directory: DataDir,
+    listener: TcpListener,
+}
+
+fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
+    let tls = Tls::load(&config.certs, Some(&config.name)).map_err(certificate)?;
+    let identity = tls.identity();
+    if identity.role != Role::Node || identity.name != config.name {
+        return Err(certificate(format!(
+            "the certificate in {} is for {identity}, not for node {}; issue one with `cltraft certs \
+             issue node {}`",
+            config.certs.display(),
+            config.name,
+            config.name
+        )));
+    }
+    if let Some(cluster) = &config.cluster
+        && *cluster != identity.cluster
+    {
+        return Err(certificate(format!(
+            "--cluster says {cluster}, the certificate in {} says {}",
+            config.certs.display(),
+            identity.cluster
+        )));
+    }
+    let directory = DataDir::open(Arc::new(RealFs), &config.data_dir, &config.name)
+        .map_err(|error| disk(&error))?;
+    let listener = TcpListener::bind(config.listen)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|error| Failure {
+            exit: Exit::AddressInUse,
+            message: format!(
+                "cannot listen on {}: {error}; choose another --listen or stop what holds it",
+                config.listen
+            ),
+        })?;
+    Ok(Prepared { config, tls, directory, listener })
+}
+
+fn disk(error: &StorageError) -> Failure {
+    Failure { exit: Exit::of_storage(error), message: error.to_string() }
+}
+
+fn certificate(problem: impl ToString) -> Failure {
+    Failure { exit: Exit::Certificate, message: problem.to_string() }
+}
+
+fn serve(prepared: Prepared) -> Exit {
+    let system = System::new();
+    if let Err(Failure { exit, message }) = system.block_on(async { start(prepared) }) {
+        tracing::error!(status = exit.code(), "{message}");
+        return exit;
+    }
+    match system.run() {
+        Ok(()) => Exit::Stopped,
+        Err(error) => {
+            tracing::error!(%error, "the actor system ended");
+            Exit::Disk
+        }
+    }
+}
+
+/// Starts everything, on the arbiter of the supervisor.
+fn start(prepared: Prepared) -> Result<(), Failure> {
+    let Prepared { config, tls, directory, listener } = prepared;
+    let identity = Identity {
+        name: config.name.clone(),
+        node_id: directory.node_id(),
+        boot: directory.boot(),
+    };
+    tracing::info!(
+        name = identity.name,
+        node = %identity.node_id,
+        boot = identity.boot.0,
+        listen = %config.listen,
+        data = %config.data_dir.display(),
+        certificate = %tls.identity(),
+        "starting"
+    );
+    let store = kv::Store::new();
+    let standing = Standing::new(identity, store.view(), store.state_hash());
+    let limits = Limits::default();
+    let dialer = Arc::new(Dialer::new(Arc::clone(&tls), limits.clone()));
+    let directory = Arc::new(directory);
+    let (serving, timing) = (Arbiter::new().handle(), Arbiter::new().handle());
+
+    let founder_context = Context::<Founder>::new();
+    let founder = founder_context.address();
+    let supervisor_context = Context::<Supervisor>::new();
+    let supervisor = supervisor_context.address();
+    let admission = Admission::new(REQUESTS_MAX, REQUEST_BYTES_MAX);
+    let service = Arc::new(NodeService::new(
+        Arc::clone(&standing),
+        admission,
+        founder,
+        supervisor.clone().recipient(),
+    ));
+    let (listener_tls, listener_service) = (Arc::clone(&tls), Arc::clone(&service));
+    let listener = RpcListener::start_in_arbiter(&serving, move |_| {
+        RpcListener::new(listener, listener_tls, limits, listener_service)
+    });
+    founder_context.run(
+        Founder::new(
+            &config,
+            Arc::clone(&directory),
+            Arc::clone(&dialer),
+            Arc::clone(&standing),
+            supervisor.recipient(),
+        )
+        .map_err(|error| disk(&error))?,
+    );
+    supervisor_context.run(Supervisor::new(Plan {
+        config,
+        directory,
+        dialer,
+        standing,
+        service,
+        listener,
+        serving,
+        timing,
+    }));
+    Ok(())
+}

@@ -1,0 +1,378 @@
+//! What the RPC listener's connections call: judges hellos, decodes and checks arguments, and hands
+//! work to the actors, all requests of one read as one message. It runs on the connections' arbiter
+//! and holds no state of the protocol.
+//!
+//! What when full? Clients' requests over the admission limits, or that find the node's mailbox full,
+//! are refused as busy before any work; peers' requests are bounded by their own windows and refused
+//! as busy only by a full mailbox.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::prelude::*;
+use arc_swap::ArcSwapOption;
+
+use crate::codec;
+use crate::codec::api::{
+    Code, GetArgs, MemberStatus, MembersReply, RangeArgs, Refusal, ReplicationArgs, StatusReply,
+};
+use crate::codec::raft::{self as wire, Direction, RaftCall};
+use crate::kv::command::Command;
+use crate::raft::{Boot, Index, NodeId, NodeStatus};
+use crate::rpc::{Call, Hello, HelloAck, Identity, Method, Peer, Reason, Responder, Role, Service};
+
+use super::admission::Admission;
+use super::applier::answer_read;
+use super::founder::{Founder, FoundingCall};
+use super::log_source::LogSource;
+use super::messages::{
+    Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, Status, Stop, Waiter,
+};
+use super::node::Node;
+use super::replication;
+use super::standing::Standing;
+
+/// What serves once the node is a member. Kept addresses: a clone for each message would each own a
+/// mailbox slot.
+pub struct Member {
+    /// The core's owner.
+    pub node: Addr<Node>,
+    /// The log's entries.
+    pub log: LogSource,
+}
+
+/// See the module.
+pub struct NodeService {
+    standing: Arc<Standing>,
+    admission: Arc<Admission>,
+    founder: Addr<Founder>,
+    stop: Recipient<Stop>,
+    member: ArcSwapOption<Member>,
+    /// The newest boot counter seen of each node id (K4). Bounded by the seats' certificates: only
+    /// nodes of this cluster with a certificate get in.
+    boots: Mutex<HashMap<NodeId, Boot>>,
+}
+
+/// Node ids whose boot counters are remembered.
+const BOOTS_MAX: usize = 4096;
+
+impl NodeService {
+    /// A service of a node that is not a member yet.
+    #[must_use]
+    pub fn new(
+        standing: Arc<Standing>,
+        admission: Arc<Admission>,
+        founder: Addr<Founder>,
+        stop: Recipient<Stop>,
+    ) -> NodeService {
+        let (member, boots) = (ArcSwapOption::empty(), Mutex::default());
+        NodeService { standing, admission, founder, stop, member, boots }
+    }
+
+    /// The node has become a member.
+    pub fn joined(&self, member: Member) {
+        self.member.store(Some(Arc::new(member)));
+    }
+
+    fn judge(&self, peer: &Identity, hello: &Hello) -> Result<(), Refusal> {
+        let present = self.standing.present();
+        let own = &self.standing.identity;
+        let wrong = |message: String| Err(Refusal::new(Code::WrongPeer, message));
+        if let (Some(theirs), Some(ours)) = (hello.cluster_id, present.cluster_id)
+            && theirs != ours
+        {
+            return wrong(format!(
+                "{} is in cluster {theirs}, {} in cluster {ours}; one of the data directories \
+                 belongs elsewhere",
+                hello.name, own.name
+            ));
+        }
+        if let Some(receiver) = hello.receiver
+            && receiver != own.node_id
+        {
+            return wrong(format!("{} is node {}, not node {receiver}", own.name, own.node_id));
+        }
+        if hello.receiver.is_some() && present.cluster_id.is_none() {
+            // Taken now, the connection could never carry Raft.*: its hello is judged once.
+            let message = format!("{} has not joined a cluster yet", own.name);
+            return Err(Refusal::new(Code::Unavailable, message));
+        }
+        if peer.role == Role::Node
+            && let Some(id) = hello.node_id
+        {
+            let mut boots = self.boots.lock().unwrap_or_else(PoisonError::into_inner);
+            if boots.len() >= BOOTS_MAX && !boots.contains_key(&id) {
+                boots.clear();
+            }
+            let newest = boots.entry(id).or_default();
+            if hello.boot < *newest {
+                return wrong(format!(
+                    "a newer process of {} (node {id}, boot {newest}) has been here; this one is \
+                     boot {}",
+                    hello.name, hello.boot
+                ));
+            }
+            *newest = hello.boot;
+        }
+        Ok(())
+    }
+
+    fn raft(&self, member: &Member, peer: &Peer, call: Call) {
+        let kind = match call.method {
+            Method::RaftVote => RaftCall::Vote,
+            Method::RaftAppend => RaftCall::Append,
+            _ => RaftCall::Heartbeat,
+        };
+        let envelope = match wire::decode_envelope(kind, Direction::Request, &call.args) {
+            Ok(envelope) => envelope,
+            Err(error) => return call.reply.refuse(bad_request(&error)),
+        };
+        let own = self.standing.identity.node_id;
+        if envelope.to != own || Some(envelope.from) != peer.hello.node_id {
+            let message = format!(
+                "the message is from {} to {}, the connection is from {} to {own}",
+                envelope.from,
+                envelope.to,
+                peer.hello.node_id.unwrap_or(NodeId(0)),
+            );
+            return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
+        }
+        let message = RequestReceived { envelope, reply: call.reply };
+        if let Err(SendError::Full(message) | SendError::Closed(message)) =
+            member.node.try_send(message)
+        {
+            message.reply.refuse(busy());
+        }
+    }
+
+    fn waiter(&self, reply: Responder, bytes: usize) -> Option<Waiter> {
+        match self.admission.admit(bytes) {
+            Some(permit) => Some(Waiter { reply, permit }),
+            None => {
+                reply.refuse(busy());
+                None
+            }
+        }
+    }
+
+    fn proposal(&self, call: Call) -> Option<Proposal> {
+        let command = if call.method == Method::KvOpenSession {
+            codec::command::encode_command(&Command::OpenSession)
+        } else {
+            match codec::admit_command(&call.args) {
+                Ok(Command::Write(_)) => {}
+                Ok(Command::OpenSession) => {
+                    call.reply.refuse(Refusal::new(
+                        Code::BadRequest,
+                        "Kv.Write carries writes; open a session with Kv.OpenSession",
+                    ));
+                    return None;
+                }
+                Err(refusal) => {
+                    call.reply.refuse(refusal);
+                    return None;
+                }
+            }
+            call.args
+        };
+        let waiter = self.waiter(call.reply, command.len())?;
+        Some(Proposal { command, waiter })
+    }
+
+    fn read(&self, call: Call) -> Option<Read> {
+        let args = if call.method == Method::KvGet {
+            codec::decode_shared::<GetArgs>(&call.args).map(ReadArgs::Get)
+        } else {
+            codec::decode_shared::<RangeArgs>(&call.args).map(ReadArgs::Range)
+        };
+        let args = match args {
+            Ok(args) => args,
+            Err(error) => {
+                call.reply.refuse(bad_request(&error));
+                return None;
+            }
+        };
+        let waiter = self.waiter(call.reply, call.args.len())?;
+        Some(Read { args, waiter })
+    }
+
+    fn status(&self, member: Option<&Arc<Member>>, reply: Responder) {
+        let standing = Arc::clone(&self.standing);
+        let Some(member) = member else {
+            reply.send(&status_reply(&standing, None));
+            return;
+        };
+        let asked = member.node.send(Status);
+        tokio::spawn(async move {
+            match asked.await {
+                Ok(status) => reply.send(&status_reply(&standing, Some(&status))),
+                Err(_) => reply.refuse(busy()),
+            }
+        });
+    }
+
+    fn members(&self, member: &Member, reply: Responder) {
+        let standing = Arc::clone(&self.standing);
+        let asked = member.node.send(Status);
+        tokio::spawn(async move {
+            match asked.await {
+                Ok(status) => reply.send(&members_reply(&standing, &status)),
+                Err(_) => reply.refuse(busy()),
+            }
+        });
+    }
+
+    fn replication(&self, member: &Arc<Member>, call: Call) {
+        let args = match codec::decode_shared::<ReplicationArgs>(&call.args) {
+            Ok(args) => args,
+            Err(error) => return call.reply.refuse(bad_request(&error)),
+        };
+        let (standing, member) = (Arc::clone(&self.standing), Arc::clone(member));
+        tokio::spawn(async move {
+            let Ok(status) = member.node.send(Status).await else {
+                return call.reply.refuse(busy());
+            };
+            match replication::page(&standing, &member.log, &status, &args).await {
+                Ok(page) => call.reply.send(&page),
+                Err(refusal) => call.reply.refuse(refusal),
+            }
+        });
+    }
+}
+
+impl Service for NodeService {
+    fn greet(&self, peer: &Identity, hello: &Hello) -> Result<HelloAck, Refusal> {
+        self.judge(peer, hello)?;
+        let own = &self.standing.identity;
+        Ok(HelloAck {
+            cluster_id: self.standing.present().cluster_id,
+            node_id: Some(own.node_id),
+            boot: own.boot,
+            ..HelloAck::new(&own.name)
+        })
+    }
+
+    fn dispatch(&self, peer: &Arc<Peer>, calls: Vec<Call>) {
+        let member = self.member.load_full();
+        let mut proposals = Vec::new();
+        let mut reads = Vec::new();
+        for call in calls {
+            match (call.method, &member) {
+                (Method::NodeStatus, member) => self.status(member.as_ref(), call.reply),
+                (Method::NodeProbe, _) => call.reply.send(&status_reply(&self.standing, None)),
+                (Method::NodeStop, _) => {
+                    call.reply.send(&status_reply(&self.standing, None));
+                    let reason = format!("{} asked for it", peer.identity);
+                    // A full mailbox holds a stop already.
+                    let _ = self.stop.try_send(Stop { reason: reason.into() });
+                }
+                (Method::BootAsk | Method::BootDeliver, _) => {
+                    let call = FoundingCall { peer: Arc::clone(peer), call };
+                    if let Err(SendError::Full(call) | SendError::Closed(call)) =
+                        self.founder.try_send(call)
+                    {
+                        call.call.reply.refuse(busy());
+                    }
+                }
+                (_, None) => {
+                    let refusal = self.standing.not_serving();
+                    call.reply.refuse(refusal.unwrap_or_else(busy));
+                }
+                (Method::RaftVote | Method::RaftAppend | Method::RaftHeartbeat, Some(member)) => {
+                    self.raft(member, peer, call)
+                }
+                (Method::KvOpenSession | Method::KvWrite, Some(_)) => {
+                    proposals.extend(self.proposal(call));
+                }
+                (Method::KvGet | Method::KvRange, Some(_)) => {
+                    if let Some(read) = self.read(call) {
+                        if read.local() {
+                            answer_read(&self.standing, &self.standing.content().view, read, true);
+                        } else {
+                            reads.push(read);
+                        }
+                    }
+                }
+                (Method::ClusterMembers, Some(member)) => self.members(member, call.reply),
+                (Method::NodeReplication, Some(member)) => self.replication(member, call),
+            }
+        }
+        let Some(member) = member else { return };
+        if !proposals.is_empty()
+            && let Err(SendError::Full(message) | SendError::Closed(message)) =
+                member.node.try_send(Propose { proposals })
+        {
+            message.proposals.into_iter().for_each(|proposal| proposal.waiter.refuse(busy()));
+        }
+        if !reads.is_empty()
+            && let Err(SendError::Full(message) | SendError::Closed(message)) =
+                member.node.try_send(ReadIndex { reads })
+        {
+            message.reads.into_iter().for_each(|read| read.waiter.refuse(busy()));
+        }
+    }
+
+    fn closed(&self, _: &Arc<Peer>) {}
+
+    fn refused(&self, _: SocketAddr, _: Reason) {}
+}
+
+impl Read {
+    fn local(&self) -> bool {
+        match &self.args {
+            ReadArgs::Get(args) => args.local,
+            ReadArgs::Range(args) => args.local,
+        }
+    }
+}
+
+fn busy() -> Refusal {
+    Refusal::new(Code::Busy, "the node has as much work as it may take on; try again")
+}
+
+fn bad_request(error: &codec::DecodeError) -> Refusal {
+    Refusal::new(Code::BadRequest, format!("the arguments cannot be read: {error}"))
+}
+
+fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply {
+    let present = standing.present();
+    let content = standing.content();
+    StatusReply {
+        name: standing.identity.name.clone(),
+        node_id: standing.identity.node_id,
+        cluster_id: present.cluster_id,
+        role: present.soft_state.role,
+        leader: present.leader_hint().map(|hint| hint.name),
+        term: present.soft_state.term,
+        last_index: status.map_or(Index::ZERO, |status| status.last.index),
+        commit_index: status.map_or(Index::ZERO, |status| status.commit),
+        applied_index: content.view.applied(),
+        snapshot_index: Index::ZERO,
+        state_hash: content.state_hash,
+        waiting: present.waiting.clone(),
+    }
+}
+
+fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
+    let present = standing.present();
+    let mut members: Vec<MemberStatus> = present
+        .membership
+        .members
+        .iter()
+        .map(|(id, member)| {
+            let role = if present.membership.is_voter(*id) { "voter" } else { "learner" };
+            let peer = status.peers.iter().find(|peer| peer.id == *id);
+            let own = (*id == status.id).then_some(status.persisted);
+            MemberStatus {
+                name: member.name.clone(),
+                node_id: *id,
+                role: role.to_owned(),
+                address: member.address.clone(),
+                match_index: peer.map(|peer| peer.matched).or(own),
+            }
+        })
+        .collect();
+    members.sort_by(|a, b| a.name.cmp(&b.name));
+    MembersReply { members, from: standing.answerer() }
+}

@@ -1,0 +1,268 @@
+//! The supervisor: starts everything in order, watches the actors that must live, and ends the process
+//! in order.
+//!
+//! | arbiter | actors | why there |
+//! |---|---|---|
+//! | main | supervisor, founder, node, storage, replicators | one turn of the core and what it causes |
+//! | serving | RPC listener, connections, applier | bytes, TLS, and the answers that go out there |
+//! | timer | election timer | nothing may starve it |
+//!
+//! Besides the arbiters there are the disk thread and the log reader's thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_rt::ArbiterHandle;
+
+use crate::config::NodeConfig;
+use crate::exit::Exit;
+use crate::kv;
+use crate::raft::{self, Restored};
+use crate::rpc::Dialer;
+use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
+
+use super::applier::Applier;
+use super::deliver::Deliver;
+use super::disk_thread::DiskThread;
+use super::election_timer::{ElectionTimer, NewestTick};
+use super::fatal;
+use super::founder::Founded;
+use super::log_source::LogSource;
+use super::messages::{DiskReported, FinishDisk, Stop};
+use super::node::{Neighbours, Node};
+use super::replicator::{Common, Patience, Peer, Replicator};
+use super::rpc_listener::{RpcListener, StopAccepting};
+use super::service::{Member, NodeService};
+use super::standing::{Present, Standing};
+use super::storage::Storage;
+
+/// Bytes of recent entries kept in memory for replication and applying.
+const RECENT_BYTES: u64 = 64 << 20;
+
+/// How often the actors that must live are looked at.
+const WATCH: Duration = Duration::from_millis(500);
+
+/// What the supervisor needs to start the member's actors.
+pub struct Plan {
+    /// The options.
+    pub config: NodeConfig,
+    /// The data directory, locked.
+    pub directory: Arc<DataDir>,
+    /// Makes connections to peers.
+    pub dialer: Arc<Dialer>,
+    /// What the node says about itself.
+    pub standing: Arc<Standing>,
+    /// What connections call.
+    pub service: Arc<NodeService>,
+    /// The RPC listener.
+    pub listener: Addr<RpcListener>,
+    /// Where the applier lives.
+    pub serving: ArbiterHandle,
+    /// Where the election timer lives.
+    pub timing: ArbiterHandle,
+}
+
+/// See the module.
+pub struct Supervisor {
+    plan: Plan,
+    running: Option<Running>,
+    stopping: bool,
+}
+
+struct Running {
+    node: Addr<Node>,
+    storage: Addr<Storage>,
+    applier: Addr<Applier>,
+    timer: Addr<ElectionTimer>,
+}
+
+impl Supervisor {
+    /// A supervisor of a node whose listener is up and whose founder is at work.
+    #[must_use]
+    pub fn new(plan: Plan) -> Supervisor {
+        Supervisor { plan, running: None, stopping: false }
+    }
+
+    fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
+        let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
+        let options = LogOptions::default();
+        let (mut wal, mut restored) = directory.open_log(options)?;
+        if restored.shape.last() == raft::LogId::ZERO {
+            // The founding decided and is on disk; the log begins with its membership. A crash between
+            // the two leads here again.
+            wal.append(&founded.first_batch())?;
+            wal.sync()?;
+            drop(wal);
+            (wal, restored) = directory.open_log(options)?;
+        }
+        let RestoredLog { hard_state, shape, memberships, .. } = restored;
+        let identity = standing.identity.clone();
+        tracing::info!(
+            node = %identity.node_id,
+            cluster = %founded.cluster_id,
+            term = hard_state.term.0,
+            last = %shape.last(),
+            boot = identity.boot.0,
+            "log opened"
+        );
+        let last = shape.last().index;
+        let failed = |source| StorageError::Io {
+            action: "starting a thread for",
+            path: config.data_dir.display().to_string(),
+            source,
+        };
+        let log = LogSource::start(wal.reader(), last, RECENT_BYTES).map_err(failed)?;
+        standing.note_persisted(last);
+        let restored = Restored { hard_state, log: shape, memberships, applied: raft::Index::ZERO };
+        let core = raft::Node::new(identity.node_id, config.raft, random(), restored);
+        let membership = Arc::new(core.membership().clone());
+        standing.publish(Present {
+            cluster_id: Some(founded.cluster_id),
+            soft_state: core.status().soft_state,
+            membership: Arc::clone(&membership),
+            waiting: None,
+        });
+
+        let election = config.tick * config.raft.election_ticks.0;
+        let common = Common {
+            dialer: Arc::clone(dialer),
+            standing: Arc::clone(standing),
+            log: log.clone(),
+            append_bytes: config.raft.append_bytes,
+            patience: Patience {
+                dial: Duration::from_secs(2).max(election * 2),
+                control: election,
+                bulk: Duration::from_secs(2).max(election * 4),
+            },
+        };
+        let newest = NewestTick::default();
+        let context = Context::<Node>::new();
+        let node = context.address();
+        let reports = node.clone().recipient::<DiskReported>();
+        let disk = DiskThread::start(Box::new(wal), move |event| {
+            // One for each group of batches, and batches are bounded; the node must hear it.
+            reports.deliver(DiskReported(event));
+        })
+        .map_err(failed)?;
+        let storage = Storage::new(disk).start();
+        let replicators = membership
+            .members
+            .iter()
+            .filter(|(id, _)| **id != identity.node_id)
+            .map(|(id, member)| {
+                let peer = Peer { id: *id, member: member.clone() };
+                let (answers, gone) = (node.clone().recipient(), node.clone().recipient());
+                (*id, Replicator::new(peer, common.clone(), answers, gone, random()).start())
+            })
+            .collect();
+        let (applier_log, applier_standing) = (log.clone(), Arc::clone(standing));
+        let applied = node.clone().recipient();
+        let applier = Applier::start_in_arbiter(serving, move |_| {
+            Applier::new(kv::Store::new(), applier_log, applier_standing, applied)
+        });
+        let neighbours =
+            Neighbours { storage: storage.clone(), applier: applier.clone(), replicators };
+        context.run(Node::new(
+            core,
+            log.clone(),
+            Arc::clone(standing),
+            Arc::clone(&newest),
+            neighbours,
+        ));
+        let (tick, ticks) = (config.tick, node.clone().recipient());
+        let timer = ElectionTimer::start_in_arbiter(timing, move |_| ElectionTimer {
+            tick,
+            newest,
+            node: ticks,
+        });
+        service.joined(Member { node: node.clone(), log });
+        self.running = Some(Running { node, storage, applier, timer });
+        Ok(())
+    }
+
+    fn watch(&self) {
+        let Some(running) = &self.running else { return };
+        let alive = [
+            ("node", running.node.connected()),
+            ("storage", running.storage.connected()),
+            ("applier", running.applier.connected()),
+            ("election timer", running.timer.connected()),
+            ("rpc listener", self.plan.listener.connected()),
+        ];
+        if !self.stopping
+            && let Some((name, _)) = alive.iter().find(|(_, connected)| !connected)
+        {
+            fatal::actor(name);
+        }
+    }
+}
+
+/// A seed for what must differ between nodes and processes, such as election timeouts (E9).
+pub fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|error| {
+        tracing::error!(%error, "no randomness from the operating system; the process ends");
+        std::process::exit(Exit::Disk.code())
+    })
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(WATCH, |supervisor, _| supervisor.watch());
+        for kind in [
+            tokio::signal::unix::SignalKind::terminate(),
+            tokio::signal::unix::SignalKind::interrupt(),
+        ] {
+            let own = ctx.address();
+            match tokio::signal::unix::signal(kind) {
+                Ok(mut signal) => {
+                    actix_rt::spawn(async move {
+                        while signal.recv().await.is_some() {
+                            // A full mailbox holds a stop already.
+                            let _ = own.try_send(Stop { reason: "signal".into() });
+                        }
+                    });
+                }
+                Err(error) => tracing::warn!(%error, "a signal cannot be caught"),
+            }
+        }
+    }
+}
+
+impl Handler<Founded> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
+        if self.running.is_none()
+            && let Err(error) = self.start_member(&founded)
+        {
+            fatal::storage(&error);
+        }
+    }
+}
+
+impl Handler<Stop> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        tracing::info!(reason = %stop.reason, "stopping");
+        let closed = self.plan.listener.send(StopAccepting);
+        let storage = self.running.as_ref().map(|running| running.storage.clone());
+        let stopping = async move {
+            // Calls in flight are answered first; the disk goes last, so that whatever they were told
+            // is on it.
+            let _ = closed.await;
+            if let Some(storage) = storage {
+                let _ = storage.send(FinishDisk).await;
+            }
+            tracing::info!("stopped");
+            System::current().stop_with_code(Exit::Stopped.code());
+        };
+        ctx.spawn(stopping.into_actor(self));
+    }
+}

@@ -1,0 +1,54 @@
+//! Exit statuses of `srvraft` (design: command line). They stand here and nowhere else.
+
+use crate::storage::StorageError;
+
+/// How `srvraft` ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Stopped in good order.
+    Stopped,
+    /// Bad options.
+    Options,
+    /// The data is damaged.
+    Damaged,
+    /// The address is in use.
+    AddressInUse,
+    /// The directory is locked, or of another node or cluster.
+    Directory,
+    /// The disk failed.
+    Disk,
+    /// Written by a newer version.
+    NewerFormat,
+    /// Certificate or key.
+    Certificate,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Exit::Stopped => 0,
+            Exit::Options => 64,
+            Exit::Damaged => 65,
+            Exit::AddressInUse => 71,
+            Exit::Directory => 73,
+            Exit::Disk => 74,
+            Exit::NewerFormat => 76,
+            Exit::Certificate => 78,
+        }
+    }
+
+    /// What a storage error means for the process.
+    #[must_use]
+    pub fn of_storage(error: &StorageError) -> Exit {
+        match error {
+            StorageError::Damaged { .. } => Exit::Damaged,
+            StorageError::Locked { .. } | StorageError::Foreign { .. } => Exit::Directory,
+            StorageError::NewerFormat { .. } => Exit::NewerFormat,
+            StorageError::NoSpace { .. }
+            | StorageError::OutOfRange { .. }
+            | StorageError::Io { .. } => Exit::Disk,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What a node has whatever its role: term and vote, log, membership, commit, and the effects of the
+//! present input.
+
+use std::sync::Arc;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::disk::{Disk, Needs, assert_no_regress};
+use super::effects::{Effects, ReadOutcome, ReadToken, Refusal};
+use super::log_shape::LogShape;
+use super::membership::Membership;
+use super::message::{Envelope, Message, RequestId};
+use super::node::Restored;
+use super::options::Options;
+use super::types::{Entry, HardState, Index, NodeId, Payload, Term};
+
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    pub(super) id: NodeId,
+    pub(super) options: Options,
+    /// The only source of chance, seeded once (E9).
+    rng: SmallRng,
+    /// As of now; `disk` knows what of it is durable.
+    hard_state: HardState,
+    pub(super) log: LogShape,
+    /// Every membership in the log, oldest first, never empty. The last one is active: from being
+    /// appended, not from being committed (M1).
+    memberships: Vec<(Index, Arc<Membership>)>,
+    /// Never goes back (S6); at most the log's last index.
+    commit: Index,
+    /// At most `commit`.
+    applied: Index,
+    pub(super) disk: Disk,
+    /// The disk has no room for entries (D11).
+    pub(super) disk_full: bool,
+    pub(super) effects: Effects,
+    last_request: RequestId,
+    reported_commit: Index,
+}
+
+impl Common {
+    pub(super) fn new(id: NodeId, options: Options, seed: u64, restored: Restored) -> Common {
+        let Restored { hard_state, log, memberships, applied } = restored;
+        let last = log.last();
+        assert!(last.term <= hard_state.term, "no entry is newer than the term (S7)");
+        assert!(applied <= last.index, "applied {applied} is behind the log's end {last} (S10)");
+        assert!(applied.next() >= log.first_index(), "a hole between {applied} and the log (S10)");
+        assert!(!memberships.is_empty(), "a log begins with the founding membership");
+        let problems = options.problems();
+        assert!(problems.is_empty(), "unusable options: {}", problems.join("; "));
+        Common {
+            id,
+            options,
+            rng: SmallRng::seed_from_u64(seed),
+            hard_state,
+            disk: Disk::new(hard_state, last.index),
+            log,
+            memberships: memberships.into_iter().map(|(at, m)| (at, Arc::new(m))).collect(),
+            commit: applied,
+            applied,
+            disk_full: false,
+            effects: Effects::default(),
+            last_request: RequestId(0),
+            reported_commit: applied,
+        }
+    }
+
+    pub(super) fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    pub(super) fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    pub(super) fn commit(&self) -> Index {
+        self.commit
+    }
+
+    pub(super) fn applied(&self) -> Index {
+        self.applied
+    }
+
+    pub(super) fn membership(&self) -> &Membership {
+        &self.memberships.last().expect("never empty").1
+    }
+
+    /// Where the active membership stands in the log.
+    pub(super) fn membership_index(&self) -> Index {
+        self.memberships.last().expect("never empty").0
+    }
+
+    pub(super) fn is_voter(&self) -> bool {
+        self.membership().is_voter(self.id)
+    }
+
+    /// The shortest election timeout: how long a follower sticks to its leader (E4) and how long a
+    /// leader may go without a quorum (E5).
+    pub(super) fn election_min(&self) -> u32 {
+        self.options.election_ticks.0
+    }
+
+    /// A fresh election timeout (E9).
+    pub(super) fn draw_timeout(&mut self) -> u32 {
+        let (low, high) = self.options.election_ticks;
+        self.rng.random_range(low..=high)
+    }
+
+    /// A short delay after which a follower whose leader's process is gone campaigns; random, so that
+    /// two survivors seldom collide.
+    pub(super) fn draw_short_delay(&mut self) -> u32 {
+        self.rng.random_range(1..=(self.options.heartbeat_ticks / 2).max(1))
+    }
+
+    /// Whether the disk is full or has stood still for so long that campaigning would only take a
+    /// leader away from others (D11, D12).
+    pub(super) fn disk_stands_still(&self) -> bool {
+        self.disk_full || self.disk.waiting() >= self.election_min()
+    }
+
+    /// Moves to a new term or casts the vote.
+    pub(super) fn set_hard_state(&mut self, new: HardState) {
+        assert_no_regress(self.hard_state, new);
+        if new != self.hard_state {
+            self.hard_state = new;
+            self.disk.write_hard_state(new);
+        }
+    }
+
+    /// Appends an entry behind the last and asks the disk for it. The payload is passed on, not kept,
+    /// except that of a membership.
+    pub(super) fn append(&mut self, entry: Entry) {
+        assert!(entry.id.term <= self.term(), "no entry is newer than the term (S13)");
+        self.log.push(entry.id, entry.payload.size());
+        if let Payload::Membership(membership) = &entry.payload {
+            self.memberships.push((entry.id.index, Arc::clone(membership)));
+        }
+        self.disk.append(entry);
+    }
+
+    /// Drops a conflicting suffix, and with it the memberships that stand in it (M1).
+    pub(super) fn truncate_after(&mut self, after: Index) {
+        assert!(after >= self.commit, "what is committed is never truncated (S10)");
+        self.log.truncate_after(after);
+        self.disk.truncate_after(after);
+        self.memberships.retain(|(index, _)| *index <= after);
+        assert!(!self.memberships.is_empty(), "the founding membership is committed (S10)");
+    }
+
+    /// Raises the commit index, if that is more than is known already.
+    pub(super) fn raise_commit(&mut self, upto: Index) {
+        assert!(upto <= self.log.last().index, "commit is within the log (S6)");
+        self.commit = self.commit.max(upto);
+    }
+
+    pub(super) fn set_applied(&mut self, upto: Index) {
+        assert!(upto >= self.applied, "applied never goes back (S16)");
+        assert!(upto <= self.commit, "only what is committed is applied (S6)");
+        self.applied = upto;
+    }
+
+    /// A request id that this process has not used before (S11).
+    pub(super) fn next_request(&mut self) -> RequestId {
+        self.last_request = RequestId(self.last_request.0 + 1);
+        self.last_request
+    }
+
+    /// Sends a message as soon as what it claims is durable: the term it carries, and `needs` (S17).
+    pub(super) fn send(&mut self, to: NodeId, request: RequestId, message: Message, needs: Needs) {
+        let envelope = Envelope { from: self.id, to, term: self.term(), request, message };
+        match self.disk.awaits(self.hard_state, needs) {
+            None => self.effects.send_now.push(envelope),
+            Some(token) => self.effects.send_after_persist.push((token, envelope)),
+        }
+    }
+
+    pub(super) fn answer_read(&mut self, token: ReadToken, result: Result<Index, Refusal>) {
+        self.effects.reads.push(ReadOutcome { token, result });
+    }
+
+    /// Ends an input: closes the disk's batch and hands out everything that was caused.
+    pub(super) fn take_effects(&mut self) -> Effects {
+        self.effects.persist = self.disk.take();
+        // The state machine reads entries back from the log, and must never be ahead of a log that
+        // lost its tail in a crash (S10): what is committed elsewhere waits for this disk.
+        let appliable = self.commit.min(self.disk.persisted());
+        if appliable > self.reported_commit {
+            self.reported_commit = appliable;
+            self.effects.commit = Some(appliable);
+        }
+        std::mem::take(&mut self.effects)
+    }
+}

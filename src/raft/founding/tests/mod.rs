@@ -1,0 +1,7 @@
+//! Founding told as golden scripts, and founding under random crashes, wipes, twins and mail.
+
+mod hostile;
+mod random;
+mod script;
+mod wire;
+mod world;

@@ -1,0 +1,14 @@
+//! The core against the paper, against a twin, in stories and in storms.
+//!
+//! All of them run whole clusters in [`env`], a network and disks that do what they are told, under
+//! the eyes of [`oracle`], which knows everything and looks at the disks, not at what nodes believe.
+
+mod bare;
+mod env;
+mod oracle;
+mod paper;
+mod quick;
+mod script;
+mod show;
+mod storm;
+mod topology;

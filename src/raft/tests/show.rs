@@ -1,0 +1,92 @@
+//! How things look in a trace.
+
+use super::super::message::{AppendReply, VoteReply};
+use super::super::{
+    Entry, Envelope, Index, Message, NodeId, Payload, Persist, ReadToken, Refusal, SoftState,
+};
+
+pub(super) fn node(id: NodeId) -> String {
+    format!("n{}", id.0)
+}
+
+fn someone(id: Option<NodeId>) -> String {
+    id.map_or_else(|| "nobody".to_owned(), node)
+}
+
+pub(super) fn soft(id: NodeId, soft: SoftState) -> String {
+    format!("{} is {} in term {}, leader {}", node(id), soft.role, soft.term, someone(soft.leader))
+}
+
+pub(super) fn entry(entry: &Entry) -> String {
+    match &entry.payload {
+        Payload::Noop => format!("{} noop", entry.id),
+        Payload::Command(bytes) => format!("{} {}", entry.id, String::from_utf8_lossy(bytes)),
+        Payload::Membership(_) => format!("{} membership", entry.id),
+    }
+}
+
+fn entries(entries: &[Entry]) -> String {
+    let shown: Vec<String> = entries.iter().map(entry).collect();
+    format!("[{}]", shown.join(", "))
+}
+
+pub(super) fn batch(id: NodeId, batch: &Persist) -> String {
+    let mut line = format!("{} disk #{}:", node(id), batch.token.0);
+    if let Some(state) = batch.hard_state {
+        line += &format!(" term {} vote {}", state.term, someone(state.vote));
+    }
+    if let Some(after) = batch.truncate_after {
+        line += &format!(" truncate after {after}");
+    }
+    if !batch.entries.is_empty() {
+        line += &format!(" append {}", entries(&batch.entries));
+    }
+    line
+}
+
+pub(super) fn refusal(why: Refusal) -> String {
+    match why {
+        Refusal::NotLeader { leader } => format!("not the leader, {} leads", someone(leader)),
+        Refusal::Busy => "busy".to_owned(),
+        Refusal::NoSpace => "no space".to_owned(),
+    }
+}
+
+pub(super) fn read(id: NodeId, token: ReadToken, result: Result<Index, Refusal>) -> String {
+    match result {
+        Ok(index) => format!("{} read r{} at index {index}", node(id), token.0),
+        Err(why) => format!("{} read r{} refused: {}", node(id), token.0, refusal(why)),
+    }
+}
+
+pub(super) fn envelope(envelope: &Envelope) -> String {
+    let way = format!("{}→{} t{}", node(envelope.from), node(envelope.to), envelope.term);
+    let what = match &envelope.message {
+        Message::Vote(vote) => {
+            let kind = if vote.pre { "pre-vote?" } else { "vote?" };
+            format!("{kind} for term {}, last {}", vote.campaign, vote.last)
+        }
+        Message::VoteReply(VoteReply { pre, campaign, granted }) => {
+            let kind = if *pre { "pre-vote" } else { "vote" };
+            let answer = if *granted { "granted" } else { "refused" };
+            format!("{kind} {answer} for term {campaign}")
+        }
+        Message::Append(append) => format!(
+            "append behind {}: {}, commit {}",
+            append.base,
+            entries(&append.entries),
+            append.commit
+        ),
+        Message::AppendReply(AppendReply::Accepted { matched }) => {
+            format!("accepted up to {matched}")
+        }
+        Message::AppendReply(AppendReply::Conflict { base, hint }) => {
+            format!("conflict at {base}, hint {hint}")
+        }
+        Message::Heartbeat(beat) => {
+            format!("heartbeat commit {}, round {}", beat.commit, beat.round.0)
+        }
+        Message::HeartbeatReply(reply) => format!("heartbeat heard, round {}", reply.round.0),
+    };
+    format!("{way} {what}")
+}

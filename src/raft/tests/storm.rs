@@ -1,0 +1,253 @@
+//! Seeded storms: messages are lost, doubled, late and out of order; processes die and lose what their
+//! disks had not completed; links are cut. Then everything heals, and there must be progress. The
+//! [`oracle`](super::oracle) watches every step. One seed repeats one storm: `BALSA_STORM=seed`.
+//! `BALSA_STORMS=count` asks for more of them.
+
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use super::super::node::Node;
+use super::super::{NodeId, Options, ReadToken};
+use super::env::Cluster;
+
+struct Storm {
+    rng: SmallRng,
+    cluster: Cluster,
+    proposed: u64,
+    reads: u64,
+}
+
+fn options(rng: &mut SmallRng) -> Options {
+    Options {
+        heartbeat_ticks: 2,
+        election_ticks: (8, 16),
+        inflight_appends: rng.random_range(1..6),
+        inflight_bytes: rng.random_range(40..400),
+        append_bytes: rng.random_range(40..200),
+        append_entries: rng.random_range(1..5),
+        uncommitted_bytes: 2000,
+        pending_reads: 10,
+    }
+}
+
+impl Storm {
+    fn new(seed: u64) -> Storm {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let options = options(&mut rng);
+        let voters = *[1, 2, 3, 3, 3, 4, 5].choose(&mut rng).expect("not empty");
+        let learners = u64::from(rng.random_bool(0.2));
+        let mut cluster = Cluster::new(voters, learners, options, seed);
+        cluster.prompt_disks = rng.random_bool(0.3);
+        Storm { rng, cluster, proposed: 0, reads: 0 }
+    }
+
+    fn someone(&mut self) -> NodeId {
+        *self.cluster.ids().choose(&mut self.rng).expect("not empty")
+    }
+
+    fn step(&mut self) {
+        let id = self.someone();
+        match self.rng.random_range(0..1000) {
+            0..430 => self.deliver(),
+            430..620 => {
+                for _ in 0..self.rng.random_range(1..6) {
+                    self.cluster.input(id, Node::tick);
+                }
+            }
+            620..770 => {
+                if self.cluster.alive(id) {
+                    self.cluster.persist_one(id);
+                }
+            }
+            770..860 => self.propose(),
+            860..910 => self.read(),
+            910..955 => self.tell_lost(),
+            955..967 => self.crash_or_restart(id),
+            967..970 => {
+                let other = self.someone();
+                self.cluster.cuts.insert((id, other));
+            }
+            970..985 if self.cluster.cuts.is_empty() => {
+                // A leader that is cut off goes on for a while, and what it appends must go.
+                let leader = self.some_leader();
+                self.cluster.isolate(leader);
+                for _ in 0..3 {
+                    self.propose_to(leader);
+                }
+            }
+            985..990 => self.cluster.cuts.clear(),
+            _ => {
+                let other = self.someone();
+                self.cluster.input(id, |core| core.peer_gone(other));
+            }
+        }
+        self.cluster.trace.clear();
+    }
+
+    fn deliver(&mut self) {
+        let waiting = self.cluster.wire.len();
+        if waiting == 0 {
+            return;
+        }
+        // Mostly in order, now and then from anywhere.
+        let at = if self.rng.random_bool(0.7) { 0 } else { self.rng.random_range(0..waiting) };
+        let Some(packet) = self.cluster.wire.remove(at) else { return };
+        match self.rng.random_range(0..100) {
+            0..5 => self.cluster.lose(packet),
+            5..10 => {
+                self.cluster.wire.push_back(packet.clone());
+                self.cluster.deliver(packet);
+            }
+            _ => self.cluster.deliver(packet),
+        }
+    }
+
+    /// Whoever believes to lead, an old leader in a minority included.
+    fn some_leader(&mut self) -> NodeId {
+        let cluster = &self.cluster;
+        let leads = |id: &NodeId| cluster.alive(*id) && cluster.soft(*id).leader == Some(*id);
+        let leaders: Vec<NodeId> = cluster.ids().into_iter().filter(leads).collect();
+        match leaders.choose(&mut self.rng) {
+            Some(id) => *id,
+            None => self.someone(),
+        }
+    }
+
+    fn propose(&mut self) {
+        let id = self.some_leader();
+        self.propose_to(id);
+    }
+
+    fn propose_to(&mut self, id: NodeId) {
+        if self.cluster.alive(id) {
+            let words: Vec<String> = (0..self.rng.random_range(1..4))
+                .map(|part| format!("command {}.{part}", self.proposed))
+                .collect();
+            self.proposed += 1;
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            self.cluster.propose(id, &words);
+        }
+    }
+
+    fn read(&mut self) {
+        let id = self.some_leader();
+        if self.cluster.alive(id) {
+            let token = ReadToken(self.reads);
+            self.reads += 1;
+            self.cluster.oracle.read_arrives(token);
+            self.cluster.input(id, |core| core.read_index(token));
+        }
+    }
+
+    fn tell_lost(&mut self) {
+        let waiting = self.cluster.lost.len();
+        if waiting > 0 {
+            let at = self.rng.random_range(0..waiting);
+            let lost = self.cluster.lost.swap_remove(at);
+            self.cluster.tell_lost(lost);
+        }
+    }
+
+    fn crash_or_restart(&mut self, id: NodeId) {
+        if self.cluster.alive(id) {
+            self.cluster.crash(id);
+        } else {
+            self.cluster.restart(id);
+        }
+    }
+
+    /// The faults stop: one leader within ten election timeouts, one log, a fresh write on all disks.
+    fn heal(&mut self, seed: u64) {
+        self.cluster.cuts.clear();
+        for id in self.cluster.ids() {
+            if !self.cluster.alive(id) {
+                self.cluster.restart(id);
+            }
+        }
+        for _ in 0..160 {
+            self.cluster.tick_all();
+        }
+        let leader = self.cluster.leader().unwrap_or_else(|| panic!("seed {seed}: no leader"));
+        self.cluster.propose(leader, &["the last word"]);
+        let token = ReadToken(u64::MAX);
+        self.cluster.oracle.read_arrives(token);
+        let answered = self.cluster.oracle.reads_answered;
+        self.cluster.input(leader, |core| core.read_index(token));
+        for _ in 0..20 {
+            self.cluster.tick_all();
+        }
+        let cluster = &self.cluster;
+        assert!(
+            cluster.oracle.holds_command(&cluster.nodes, "the last word"),
+            "seed {seed}: stuck"
+        );
+        assert!(cluster.oracle.reads_answered > answered, "seed {seed}: a read hangs");
+        cluster.oracle.assert_converged(&cluster.nodes);
+    }
+}
+
+/// What happened in storms, so that they can be seen to be storms.
+#[derive(Debug, Default)]
+struct Weather {
+    entries: usize,
+    reads: usize,
+    leaderships: usize,
+    truncations: usize,
+}
+
+fn blow(seed: u64, weather: &mut Weather) {
+    let mut storm = Storm::new(seed);
+    for _ in 0..3000 {
+        storm.step();
+    }
+    let oracle = &storm.cluster.oracle;
+    weather.entries += oracle.committed();
+    weather.reads += oracle.reads_answered;
+    weather.leaderships += oracle.leaderships();
+    weather.truncations += oracle.truncations;
+    storm.heal(seed);
+}
+
+#[test]
+fn storms() {
+    let mut weather = Weather::default();
+    if let Some(seed) = std::env::var("BALSA_STORM").ok().and_then(|seed| seed.parse().ok()) {
+        return blow(seed, &mut weather);
+    }
+    let count = std::env::var("BALSA_STORMS").ok().and_then(|count| count.parse().ok());
+    let storms: usize = count.unwrap_or(500);
+    for seed in 0..storms as u64 {
+        let calm = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            blow(seed, &mut weather);
+        }));
+        if let Err(why) = calm {
+            eprintln!("storm {seed} broke; repeat it with BALSA_STORM={seed}");
+            std::panic::resume_unwind(why);
+        }
+    }
+    eprintln!("{storms} storms: {weather:?}");
+    // A storm in which nothing gets through, or nothing goes wrong, proves nothing.
+    assert!(weather.entries > 10 * storms, "{weather:?}");
+    assert!(weather.reads > 3 * storms, "{weather:?}");
+    assert!(weather.leaderships > 3 * storms, "{weather:?}");
+    assert!(weather.truncations > storms / 8, "{weather:?}");
+}
+
+/// Determinism: the same inputs cause the same effects, so that a seed repeats its storm.
+#[test]
+fn a_seed_repeats_its_storm() {
+    let story = |seed| {
+        let mut storm = Storm::new(seed);
+        let mut told = Vec::new();
+        for _ in 0..500 {
+            storm.step();
+            let nodes = storm.cluster.nodes.values();
+            told.push(nodes.map(|node| format!("{:?}", node.core)).collect::<Vec<_>>());
+        }
+        told
+    };
+    for seed in 0..3 {
+        assert!(story(seed) == story(seed), "seed {seed} told two stories");
+    }
+}

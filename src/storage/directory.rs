@@ -1,0 +1,269 @@
+//! The data directory: who it belongs to, who may use it, and what lies in it.
+//!
+//! ```text
+//! lock        locked for as long as a process uses the directory
+//! identity    seat, node id, boot counter, salt of the log (small file)
+//! founding    the founding record, opaque here (small file; only if there is one)
+//! log/        the log's segments, 00000000000000000001.log and on
+//! ```
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::fs::{Fs, Lock};
+use super::recovery::{self, Source};
+use super::small_file::{self, Format};
+use super::wal::{LogOptions, Wal};
+use super::{RestoredLog, SegmentNumber, StorageError};
+use crate::raft::{Boot, ClusterId, NodeId};
+
+const IDENTITY: Format = Format { magic: *b"BALSA-ID", version: 1 };
+const FOUNDING: Format = Format { magic: *b"BALSA-FR", version: 1 };
+
+/// What the identity file holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    seat: String,
+    node: NodeId,
+    boot: Boot,
+    /// Goes into every checksum of the log, so that no other directory's records parse in it.
+    salt: u64,
+    /// A segment of the log that is known to have begun: a log whose newest files are gone is noticed.
+    segment: SegmentNumber,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<ClusterId>,
+}
+
+/// An open data directory, locked until it and everything opened through it is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    fs: Arc<dyn Fs>,
+    path: PathBuf,
+    identity: Mutex<Identity>,
+    is_new: bool,
+    lock: Arc<dyn Lock>,
+}
+
+impl DataDir {
+    /// Opens the directory of a seat, making it if there is none: then a node id is drawn that was never
+    /// used before (M7, D17). Raises the boot counter durably (K4).
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`], [`StorageError::Foreign`] if it belongs to another seat,
+    /// [`StorageError::NewerFormat`], [`StorageError::Damaged`] if the identity cannot be read, or is
+    /// missing where there is a log, or what the disk says.
+    pub fn open(fs: Arc<dyn Fs>, path: &Path, seat: &str) -> Result<DataDir, StorageError> {
+        create_dirs(&*fs, path)?;
+        let lock = fs.lock(&path.join("lock")).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => StorageError::Locked { path: path.display().to_string() },
+            _ => StorageError::io("locking", path, error),
+        })?;
+        let file = path.join("identity");
+        let found = match small_file::read(&*fs, &file, IDENTITY)? {
+            Some(bytes) => Some(rmp_serde::from_slice::<Identity>(&bytes).map_err(|error| {
+                StorageError::damaged(&file, 0, format!("an identity that cannot be read: {error}"))
+            })?),
+            None => None,
+        };
+        let is_new = found.is_none();
+        let mut identity = match found {
+            Some(identity) if identity.seat != seat => {
+                return Err(StorageError::Foreign {
+                    path: path.display().to_string(),
+                    found: format!("node {}", identity.seat),
+                    expected: format!("node {seat}"),
+                });
+            }
+            Some(identity) => identity,
+            None => {
+                check_empty(&*fs, path)?;
+                sync_ancestors(&*fs, path)?;
+                Identity {
+                    seat: seat.to_owned(),
+                    node: NodeId(random(path)?),
+                    boot: Boot(0),
+                    salt: random(path)?,
+                    segment: SegmentNumber(0),
+                    cluster: None,
+                }
+            }
+        };
+        identity.boot = Boot(identity.boot.0 + 1);
+        write_identity(&*fs, path, &identity)?;
+        create_dirs(&*fs, &path.join("log"))?;
+        fs.sync_dir(path).map_err(|error| StorageError::io("syncing", path, error))?;
+        Ok(DataDir {
+            fs,
+            path: path.to_owned(),
+            identity: Mutex::new(identity),
+            is_new,
+            lock: Arc::from(lock),
+        })
+    }
+
+    /// Where the directory is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The node that this directory is. Never zero.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.identity().node
+    }
+
+    /// How often the directory was opened, this time included.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        self.identity().boot
+    }
+
+    /// Whether this call of [`open`](DataDir::open) drew the node id.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The cluster it belongs to, once it does.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.identity().cluster
+    }
+
+    /// Writes down, durably and for good, to which cluster the node belongs.
+    ///
+    /// # Errors
+    /// [`StorageError::Foreign`] if it belongs to another one; the disk's.
+    pub fn write_cluster(&self, cluster: ClusterId) -> Result<(), StorageError> {
+        match self.cluster() {
+            Some(found) if found == cluster => Ok(()),
+            Some(found) => Err(StorageError::Foreign {
+                path: self.path.display().to_string(),
+                found: format!("cluster {found}"),
+                expected: format!("cluster {cluster}"),
+            }),
+            None => self.change_identity(|identity| identity.cluster = Some(cluster)),
+        }
+    }
+
+    /// The founding record as it was last written.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`], [`StorageError::NewerFormat`], or the disk's.
+    pub fn founding(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        small_file::read(&*self.fs, &self.path.join("founding"), FOUNDING)
+    }
+
+    /// Replaces the founding record; durable when it returns. A crash leaves the old one or the new.
+    ///
+    /// # Errors
+    /// The disk's; what the file holds then is the old record or the new, and the process must end.
+    pub fn write_founding(&self, record: &[u8]) -> Result<(), StorageError> {
+        small_file::write(&*self.fs, &self.path.join("founding"), FOUNDING, record)
+    }
+
+    /// Opens the log. Everything it returns is durable.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if something durable is lost, [`StorageError::NewerFormat`],
+    /// [`StorageError::NoSpace`] if there is no room even to start, or the disk's.
+    ///
+    /// # Panics
+    /// If the log is open already: two writers would overwrite each other.
+    pub fn open_log(&self, options: LogOptions) -> Result<(Wal, RestoredLog), StorageError> {
+        assert_eq!(Arc::strong_count(&self.lock), 1, "a log has one writer");
+        let source = {
+            let identity = self.identity();
+            Source {
+                fs: Arc::clone(&self.fs),
+                dir: self.path.join("log"),
+                salt: identity.salt,
+                at_least: identity.segment,
+                options,
+            }
+        };
+        let (parts, restored) = recovery::open(&source)?;
+        if parts.active.number != source.at_least {
+            let segment = parts.active.number;
+            self.change_identity(|identity| identity.segment = segment)?;
+        }
+        Ok((Wal::new(parts, Arc::clone(&self.lock)), restored))
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change_identity(&self, change: impl FnOnce(&mut Identity)) -> Result<(), StorageError> {
+        let mut identity = self.identity();
+        let mut changed = identity.clone();
+        change(&mut changed);
+        write_identity(&*self.fs, &self.path, &changed)?;
+        *identity = changed;
+        Ok(())
+    }
+}
+
+fn write_identity(fs: &dyn Fs, path: &Path, identity: &Identity) -> Result<(), StorageError> {
+    let bytes = rmp_serde::to_vec_named(identity).expect("a plain struct always encodes");
+    small_file::write(fs, &path.join("identity"), IDENTITY, &bytes)
+}
+
+/// A new identity over an old log would be a node that forgot its votes: refused (D17).
+fn check_empty(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
+    let names = fs.list(path).map_err(|error| StorageError::io("listing", path, error))?;
+    if names.iter().any(|name| name == "log" || name == "founding") {
+        return Err(StorageError::damaged(
+            &path.join("identity"),
+            0,
+            "the file is missing, and the directory is not empty",
+        ));
+    }
+    Ok(())
+}
+
+/// Makes a directory and those above it.
+fn create_dirs(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
+    let created = match (fs.create_dir(path), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
+            create_dirs(fs, parent)?;
+            fs.create_dir(path)
+        }
+        (other, _) => other,
+    };
+    created.map(|_| ()).map_err(|error| StorageError::io("creating", path, error))
+}
+
+/// Makes the way to a new directory durable (D2): all of it, since an earlier start may have made part
+/// of it and been cut short. What may not be opened was not made by us.
+fn sync_ancestors(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
+    for ancestor in path.ancestors().skip(1) {
+        match fs.sync_dir(ancestor) {
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => {
+                return Err(StorageError::io("syncing", ancestor, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn random(path: &Path) -> Result<u64, StorageError> {
+    loop {
+        match getrandom::u64() {
+            Ok(0) => {}
+            Ok(number) => return Ok(number),
+            Err(error) => {
+                return Err(StorageError::io(
+                    "drawing a node id for",
+                    path,
+                    std::io::Error::other(error.to_string()),
+                ));
+            }
+        }
+    }
+}

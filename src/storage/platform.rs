@@ -1,0 +1,37 @@
+//! The two services of the operating system that `std` does not offer. The only module that uses
+//! `fs2` (no longer developed): exclusive locks and the reservation of disk space.
+
+use std::fs::File;
+use std::io;
+
+/// Locks a file exclusively, without waiting; the lock lasts as long as the open file.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] if another process holds it.
+pub(crate) fn lock_exclusive(file: &File) -> io::Result<()> {
+    fs2::FileExt::try_lock_exclusive(file).map_err(|error| {
+        if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() {
+            io::Error::from(io::ErrorKind::WouldBlock)
+        } else {
+            error
+        }
+    })
+}
+
+/// Reserves `bytes` for an empty file and makes it that long, reading as zeros. False if the file
+/// system could not do it but may still have the room.
+///
+/// # Errors
+/// [`io::ErrorKind::StorageFull`] if there is no room.
+pub(crate) fn reserve(file: &File, parent: &std::path::Path, bytes: u64) -> io::Result<bool> {
+    if fs2::FileExt::allocate(file, bytes).is_ok() {
+        return Ok(true);
+    }
+    // The error cannot be used: `posix_fallocate` returns its error number and leaves `errno` alone,
+    // and fs2 reads `errno`. So ask for the room; everything else (a quota, a file system that
+    // cannot reserve) shows when the zeros are written.
+    if fs2::available_space(parent)? < bytes {
+        return Err(io::Error::from(io::ErrorKind::StorageFull));
+    }
+    Ok(false)
+}

@@ -1,0 +1,683 @@
+//! Opening a log: read everything back, tell a torn tail from damage, and begin a fresh segment. The
+//! rules and their reasons are in the [module above](super).
+//!
+//! The last group commit is *unverified*: the process may have died before its sync, or because of it,
+//! and then what reads well comes from the page cache only (D1). So a start writes it anew: into the
+//! next segment, or, if nothing in the newest segment is verified, into a file that replaces that one.
+//! Either has its name only after it is durable, and nothing is ever appended behind a cut (D9).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::contract;
+use super::fs::{File, Fs};
+use super::reader::{Place, Places, SharedPlaces};
+use super::record::{self, Frame, HEADER_BYTES, Kind, NoRecord, Record, Seal};
+use super::segment::{self, HardStateRecord, SegmentHeader};
+use super::wal::{Active, LogOptions, Parts};
+use super::{Position, RestoredLog, Seen, SegmentNumber, StorageError};
+use crate::raft::{HardState, Index, LogId, LogShape, Membership, NodeId, Payload};
+
+/// What opening needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) dir: PathBuf,
+    pub(crate) salt: u64,
+    /// The newest segment must be at least this one; zero for a log that was never opened.
+    pub(crate) at_least: SegmentNumber,
+    pub(crate) options: LogOptions,
+}
+
+/// Opens the log, writing what has to be written before it can be used.
+///
+/// # Errors
+/// [`StorageError::Damaged`], [`StorageError::NewerFormat`], [`StorageError::NoSpace`] if there is not
+/// even room for a short first segment, or the disk's.
+pub(crate) fn open(source: &Source) -> Result<(Parts, RestoredLog), StorageError> {
+    let segments = Segments::list(source)?;
+    let mut replay = Replay::default();
+    let tail = match segments.newest()? {
+        None => Tail::of_new_log(),
+        Some(newest) => {
+            segments.replay_sealed(newest, &mut replay)?;
+            let tail = Newest::read(source, newest, &segments, &mut replay)?;
+            segments.check_nothing_durable_behind(newest, tail.end)?;
+            tail.tail
+        }
+    };
+    let active = tail.begin_segment(source, &mut replay)?;
+    segments.clean_up(&tail, active.number)?;
+    Ok(replay.finish(source, active))
+}
+
+/// A sliding look at a file, so that a segment need not be in memory as a whole.
+struct Window {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    length: u64,
+    start: u64,
+    buffer: Vec<u8>,
+}
+
+const WINDOW_BYTES: usize = 1 << 20;
+
+impl Window {
+    fn open(source: &Source, number: SegmentNumber) -> Result<Window, StorageError> {
+        let path = segment::path(&source.dir, number);
+        let file =
+            source.fs.open(&path).map_err(|error| StorageError::io("opening", &path, error))?;
+        let length = file.len().map_err(|error| StorageError::io("reading", &path, error))?;
+        Ok(Window { file, path, length, start: 0, buffer: Vec::new() })
+    }
+
+    /// `count` bytes from `offset`, fewer only at the end of the file.
+    fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8], StorageError> {
+        let end = (offset + count as u64).min(self.length);
+        let held = self.start..self.start + self.buffer.len() as u64;
+        if offset < held.start || end > held.end {
+            let want = (count.max(WINDOW_BYTES) as u64).min(self.length.saturating_sub(offset));
+            self.buffer.resize(usize::try_from(want).unwrap_or(usize::MAX), 0);
+            let count = self
+                .file
+                .read_at(&mut self.buffer, offset)
+                .map_err(|error| StorageError::io("reading", &self.path, error))?;
+            self.buffer.truncate(count);
+            self.start = offset;
+        }
+        Ok(self.held(offset, count))
+    }
+
+    fn held(&self, offset: u64, count: usize) -> &[u8] {
+        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+        let rest = self.buffer.get(from..).unwrap_or_default();
+        &rest[..count.min(rest.len())]
+    }
+
+    /// The record at `offset`.
+    fn record(
+        &mut self,
+        offset: u64,
+        seal: Seal,
+    ) -> Result<Result<Record<'_>, NoRecord>, StorageError> {
+        let total = match record::stated_bytes(self.bytes(offset, HEADER_BYTES)?) {
+            Ok(total) => total,
+            Err(none) => return Ok(Err(none)),
+        };
+        self.bytes(offset, total)?;
+        match record::parse(self.held(offset, total), seal) {
+            Err(NoRecord::Newer(version)) => Err(StorageError::NewerFormat {
+                path: self.path.display().to_string(),
+                found: u32::from(version),
+                known: u32::from(record::VERSION),
+            }),
+            parsed => Ok(parsed),
+        }
+    }
+
+    /// The record that follows one with the checksum `previous` which ends at `offset`: side by side, or
+    /// at the next sector boundary if a sync came between. Else why there is none.
+    fn next(
+        &mut self,
+        offset: u64,
+        previous: u32,
+        base: Position,
+        seal: Seal,
+    ) -> Result<Result<Item, &'static str>, StorageError> {
+        let beside = match self.record(offset, seal)? {
+            Ok(record) if record.previous == previous => return Ok(Ok(Item::of(&record, offset))),
+            Ok(_) => "a record that does not follow the one before it",
+            Err(none) => none.what(),
+        };
+        let boundary = offset.next_multiple_of(record::SECTOR_BYTES);
+        let durable = Position(base.0 + offset);
+        match self.record(boundary, seal)? {
+            Ok(record) if record.previous == previous && record.durable == durable => {
+                Ok(Ok(Item::of(&record, boundary)))
+            }
+            _ => Ok(Err(beside)),
+        }
+    }
+
+    /// Where, at or behind `offset`, a sound record says that more than `position` was durable.
+    fn find_proof(
+        &mut self,
+        offset: u64,
+        seal: Seal,
+        position: Position,
+    ) -> Result<Option<u64>, StorageError> {
+        let mut at = offset.next_multiple_of(record::ALIGN as u64);
+        while at < self.length {
+            let chunk = self.bytes(at, WINDOW_BYTES)?;
+            if chunk.is_empty() {
+                break;
+            }
+            let candidates: Vec<u64> = chunk
+                .chunks(record::ALIGN)
+                .enumerate()
+                .filter(|(_, head)| record::may_begin(head))
+                .map(|(number, _)| at + (number * record::ALIGN) as u64)
+                .collect();
+            at += chunk.len().next_multiple_of(record::ALIGN) as u64;
+            for candidate in candidates {
+                if self.record(candidate, seal)?.is_ok_and(|sound| sound.durable > position) {
+                    return Ok(Some(candidate));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The header of a segment and what its frame says.
+#[derive(Clone, Debug)]
+struct Head {
+    header: SegmentHeader,
+    base: Position,
+    last: LogId,
+    previous: u32,
+    crc: u32,
+    bytes: u64,
+}
+
+/// The files that are there.
+struct Segments<'a> {
+    source: &'a Source,
+    /// Every file that is named like a segment; the head is none if it has no sound header.
+    heads: BTreeMap<SegmentNumber, Option<Head>>,
+    /// Left over by an interrupted start.
+    temporary: Vec<String>,
+}
+
+impl Segments<'_> {
+    fn list(source: &Source) -> Result<Segments<'_>, StorageError> {
+        let names = source
+            .fs
+            .list(&source.dir)
+            .map_err(|error| StorageError::io("listing", &source.dir, error))?;
+        let mut heads = BTreeMap::new();
+        let mut temporary = Vec::new();
+        for name in names {
+            if name.ends_with(".tmp") {
+                temporary.push(name);
+            } else if let Some(number) = segment::number_of(&name) {
+                heads.insert(number, read_head(source, number)?);
+            }
+        }
+        Ok(Segments { source, heads, temporary })
+    }
+
+    fn path(&self, number: SegmentNumber) -> PathBuf {
+        segment::path(&self.source.dir, number)
+    }
+
+    fn head(&self, number: SegmentNumber) -> Result<&Head, StorageError> {
+        match self.heads.get(&number) {
+            Some(Some(head)) => Ok(head),
+            Some(None) => {
+                Err(StorageError::damaged(&self.path(number), 0, "the segment's header is broken"))
+            }
+            None => Err(StorageError::damaged(&self.path(number), 0, "the segment is missing")),
+        }
+    }
+
+    /// The newest segment that has begun; none if the log is new.
+    fn newest(&self) -> Result<Option<SegmentNumber>, StorageError> {
+        let newest = self.heads.iter().rev().find(|(_, head)| head.is_some());
+        let newest = newest.map_or(SegmentNumber(0), |(number, _)| *number);
+        if newest < self.source.at_least {
+            // Reports the segment that must be there and is not, or does not begin.
+            return self.head(self.source.at_least).map(|_| None);
+        }
+        if newest == SegmentNumber(0) && !self.heads.is_empty() {
+            return Err(StorageError::damaged(&self.source.dir, 0, "no segment has a header"));
+        }
+        Ok(Some(newest).filter(|number| *number > SegmentNumber(0)))
+    }
+
+    /// Replays all segments before `newest`; whatever is wrong there is damage, for a segment is synced
+    /// as a whole before the next one begins.
+    fn replay_sealed(
+        &self,
+        newest: SegmentNumber,
+        replay: &mut Replay,
+    ) -> Result<(), StorageError> {
+        let first = self.heads.keys().next().copied().unwrap_or(newest);
+        let head = self.head(first)?;
+        if head.last != LogId::ZERO {
+            return Err(StorageError::damaged(
+                &self.path(first),
+                0,
+                format!(
+                    "the log begins behind entry {} and nothing holds what was before",
+                    head.last
+                ),
+            ));
+        }
+        let mut number = first;
+        while number < newest {
+            let (head, next) = (self.head(number)?, self.head(number.next())?);
+            self.replay_one(number, head, next, replay)?;
+            number = number.next();
+        }
+        Ok(())
+    }
+
+    fn replay_one(
+        &self,
+        number: SegmentNumber,
+        head: &Head,
+        next: &Head,
+        replay: &mut Replay,
+    ) -> Result<(), StorageError> {
+        let path = self.path(number);
+        let damaged = |offset: u64, what: &str| StorageError::damaged(&path, offset, what);
+        let mut window = Window::open(self.source, number)?;
+        let seal = Seal::new(self.source.salt, number);
+        replay.begin(head).map_err(|what| damaged(0, &what))?;
+        let end = next
+            .base
+            .0
+            .checked_sub(head.base.0)
+            .filter(|end| (head.bytes..=window.length).contains(end))
+            .ok_or_else(|| {
+                damaged(window.length, "the segment is shorter than the next one says")
+            })?;
+        let (mut offset, mut previous) = (head.bytes, head.crc);
+        while offset < end {
+            let item = window
+                .next(offset, previous, head.base, seal)?
+                .map_err(|what| damaged(offset, what))?;
+            previous = item.crc;
+            replay.apply(&item, number).map_err(|what| damaged(offset, &what))?;
+            offset = item.offset + item.bytes;
+        }
+        if offset != end || previous != next.previous {
+            return Err(damaged(offset, "the next segment does not follow this one"));
+        }
+        Ok(())
+    }
+
+    /// Refuses to cut at `end` if any later file proves that more than this was durable.
+    fn check_nothing_durable_behind(
+        &self,
+        newest: SegmentNumber,
+        end: Position,
+    ) -> Result<(), StorageError> {
+        for number in self.heads.keys().filter(|number| **number > newest) {
+            let mut window = Window::open(self.source, *number)?;
+            let seal = Seal::new(self.source.salt, *number);
+            if let Some(offset) = window.find_proof(0, seal, end)? {
+                return Err(StorageError::damaged(
+                    &window.path,
+                    0,
+                    format!(
+                        "the segment's header is broken and the record at byte {offset} is sound"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back room: what was cut off, and files that were prepared or torn.
+    fn clean_up(&self, tail: &Tail, active: SegmentNumber) -> Result<(), StorageError> {
+        let fs = &self.source.fs;
+        let remove = |path: &Path| {
+            fs.remove(path).map_err(|error| StorageError::io("removing", path, error))
+        };
+        for number in self.heads.keys().filter(|number| **number > active) {
+            remove(&self.path(*number))?;
+        }
+        for name in &self.temporary {
+            // The new segment's file may have had the same temporary name and have got its own.
+            let path = self.source.dir.join(name);
+            match fs.remove(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StorageError::io("removing", &path, error));
+                }
+                _ => {}
+            }
+        }
+        if let Some((sealed, length)) = tail.sealed {
+            let path = self.path(sealed);
+            let file = fs.open(&path).map_err(|error| StorageError::io("opening", &path, error))?;
+            file.set_len(length).map_err(|error| StorageError::io("shortening", &path, error))?;
+        }
+        fs.sync_dir(&self.source.dir)
+            .map_err(|error| StorageError::io("syncing", &self.source.dir, error))
+    }
+}
+
+fn read_head(source: &Source, number: SegmentNumber) -> Result<Option<Head>, StorageError> {
+    let mut window = Window::open(source, number)?;
+    let Ok(record) = window.record(0, Seal::new(source.salt, number))? else { return Ok(None) };
+    if record.kind != Kind::Segment {
+        return Ok(None);
+    }
+    let (crc, bytes) = (record.crc, record.bytes as u64);
+    let (base, last, previous) = (record.durable, record.id, record.previous);
+    let header: SegmentHeader = rmp_serde::from_slice(record.payload).map_err(|error| {
+        StorageError::damaged(&window.path, 0, format!("a header that cannot be read: {error}"))
+    })?;
+    Ok(Some(Head { header, base, last, previous, crc, bytes }))
+}
+
+/// A record taken out of its file.
+#[derive(Clone, Debug)]
+struct Item {
+    kind: Kind,
+    id: LogId,
+    payload: Bytes,
+    offset: u64,
+    bytes: u64,
+    crc: u32,
+    previous: u32,
+    durable: Position,
+}
+
+impl Item {
+    fn of(record: &Record<'_>, offset: u64) -> Item {
+        Item {
+            kind: record.kind,
+            id: record.id,
+            payload: Bytes::copy_from_slice(record.payload),
+            offset,
+            bytes: record.bytes as u64,
+            crc: record.crc,
+            previous: record.previous,
+            durable: record.durable,
+        }
+    }
+}
+
+/// What the newest segment ends with, once it is clear that it may be cut there.
+struct Newest {
+    end: Position,
+    tail: Tail,
+}
+
+impl Newest {
+    /// Replays the verified part of the newest segment and keeps the unverified rest.
+    fn read(
+        source: &Source,
+        number: SegmentNumber,
+        segments: &Segments<'_>,
+        replay: &mut Replay,
+    ) -> Result<Newest, StorageError> {
+        let head = segments.head(number)?;
+        let path = segments.path(number);
+        let damaged = |offset: u64, what: &str| StorageError::damaged(&path, offset, what);
+        let mut window = Window::open(source, number)?;
+        if window.length != head.header.capacity {
+            let what = format!(
+                "the file has {} bytes and was made with {}",
+                window.length, head.header.capacity
+            );
+            return Err(damaged(window.length.min(head.header.capacity), &what));
+        }
+        let seal = Seal::new(source.salt, number);
+        replay.begin(head).map_err(|what| damaged(0, &what))?;
+        let mut items: Vec<Item> = Vec::new();
+        let mut durable = head.base;
+        let (mut offset, mut previous) = (head.bytes, head.crc);
+        let stop = loop {
+            let item = match window.next(offset, previous, head.base, seal)? {
+                Ok(item) => item,
+                Err(what) => break what,
+            };
+            if item.durable != durable {
+                // A sync came between: it verified all that was before.
+                if item.durable != Position(head.base.0 + offset) {
+                    return Err(damaged(item.offset, "an impossible mark of what was durable"));
+                }
+                durable = item.durable;
+                for item in items.drain(..) {
+                    replay.apply(&item, number).map_err(|what| damaged(item.offset, &what))?;
+                }
+            }
+            previous = item.crc;
+            offset = item.offset + item.bytes;
+            items.push(item);
+        };
+        let end = Position(head.base.0 + offset);
+        if let Some(proof) = window.find_proof(offset, seal, end)? {
+            let what = format!("{stop}, and the record at byte {proof} says that it was durable");
+            return Err(damaged(offset, &what));
+        }
+        let tail = if durable == head.base {
+            Tail { number, base: head.base, previous: head.previous, items, sealed: None }
+        } else {
+            let first = items.first().map_or(previous, |item| item.previous);
+            Tail {
+                number: number.next(),
+                base: durable,
+                previous: first,
+                items,
+                sealed: Some((number, durable.0 - head.base.0)),
+            }
+        };
+        Ok(Newest { end, tail })
+    }
+}
+
+/// The segment to begin, with the records of the unverified last group commit.
+struct Tail {
+    number: SegmentNumber,
+    base: Position,
+    /// Checksum of the record before `base`.
+    previous: u32,
+    items: Vec<Item>,
+    /// The segment before, if this one cuts it, and the length that counts in it.
+    sealed: Option<(SegmentNumber, u64)>,
+}
+
+impl Tail {
+    fn of_new_log() -> Tail {
+        Tail {
+            number: SegmentNumber(1),
+            base: Position(0),
+            previous: 0,
+            items: Vec::new(),
+            sealed: None,
+        }
+    }
+
+    /// Writes the fresh segment, durably, and replays what it holds.
+    fn begin_segment(&self, source: &Source, replay: &mut Replay) -> Result<Active, StorageError> {
+        let options = source.options;
+        let preferred = options.segment_bytes.min(options.first_segment_bytes);
+        let written = match self.write_segment(source, replay, preferred) {
+            // A short segment lets a node start that has next to no room: it can at least vote.
+            Err(StorageError::NoSpace { .. }) => self.write_segment(source, replay, 0)?,
+            other => other?,
+        };
+        let path = segment::path(&source.dir, self.number);
+        for item in &written.items {
+            replay
+                .apply(item, self.number)
+                .map_err(|what| StorageError::damaged(&path, item.offset, what))?;
+        }
+        Ok(Active {
+            number: self.number,
+            file: written.file,
+            capacity: written.capacity,
+            base: self.base,
+            offset: written.offset,
+            previous: written.previous,
+            seal: Seal::new(source.salt, self.number),
+        })
+    }
+
+    fn write_segment(
+        &self,
+        source: &Source,
+        replay: &Replay,
+        preferred: u64,
+    ) -> Result<Written, StorageError> {
+        let items: u64 = self.items.iter().map(|item| item.bytes).sum();
+        let needed = items + segment::header_room(&replay.seen) + source.options.reserve_bytes;
+        let capacity = preferred.max(needed.next_multiple_of(4096));
+        let seal = Seal::new(source.salt, self.number);
+        let header =
+            SegmentHeader { capacity, hard_state: replay.hard_state, seen: replay.seen.clone() };
+        let mut content = Vec::new();
+        let mut previous = segment::encode_header(
+            &mut content,
+            seal,
+            self.previous,
+            self.base,
+            replay.last(),
+            &header,
+        );
+        let mut items = Vec::new();
+        for item in &self.items {
+            items.push(Item { offset: content.len() as u64, ..item.clone() });
+            let frame = Frame { kind: item.kind, previous, durable: self.base, id: item.id };
+            previous = record::encode(&mut content, seal, frame, |out| {
+                out.extend_from_slice(&item.payload);
+            });
+        }
+        let file = segment::create(&*source.fs, &source.dir, self.number, capacity, &content)?;
+        Ok(Written { file, capacity, items, previous, offset: content.len() as u64 })
+    }
+}
+
+/// A fresh segment on disk.
+struct Written {
+    file: Arc<dyn File>,
+    capacity: u64,
+    /// The records in it, at their new offsets.
+    items: Vec<Item>,
+    previous: u32,
+    offset: u64,
+}
+
+/// The state that the records seen so far add up to.
+#[derive(Debug, Default)]
+struct Replay {
+    begun: bool,
+    hard_state: HardState,
+    seen: BTreeMap<NodeId, Seen>,
+    base: LogId,
+    entries: VecDeque<(Place, u32)>,
+    memberships: Vec<(Index, Membership)>,
+}
+
+impl Replay {
+    fn last(&self) -> LogId {
+        match self.entries.back() {
+            Some((place, _)) => LogId {
+                term: place.term,
+                index: Index(self.base.index.0 + self.entries.len() as u64),
+            },
+            None => self.base,
+        }
+    }
+
+    /// Checks a segment's header against what came before it.
+    fn begin(&mut self, head: &Head) -> Result<(), String> {
+        if !self.begun {
+            self.begun = true;
+            self.hard_state = head.header.hard_state;
+        }
+        if head.header.hard_state != self.hard_state || head.last != self.last() {
+            return Err(format!(
+                "the segment begins with {:?} and entry {}, and the one before ended with {:?} and {}",
+                head.header.hard_state,
+                head.last,
+                self.hard_state,
+                self.last()
+            ));
+        }
+        self.merge_seen(&head.header.seen);
+        Ok(())
+    }
+
+    /// Takes one record. The error says in words why a sound record makes no sense where it stands.
+    fn apply(&mut self, item: &Item, segment: SegmentNumber) -> Result<(), String> {
+        match item.kind {
+            Kind::Segment => Err("a segment's header inside a segment".to_owned()),
+            Kind::HardState => {
+                let record: HardStateRecord = rmp_serde::from_slice(&item.payload)
+                    .map_err(|error| format!("a hard state that cannot be read: {error}"))?;
+                if !contract::may_follow(self.hard_state, record.hard_state) {
+                    return Err(format!(
+                        "term and vote go back (S7): {:?} -> {:?}",
+                        self.hard_state, record.hard_state
+                    ));
+                }
+                self.hard_state = record.hard_state;
+                self.merge_seen(&record.seen);
+                Ok(())
+            }
+            Kind::Truncate => self.truncate(item.id.index),
+            Kind::Entry => {
+                let entry = record::decode_entry(item.id, &item.payload)?;
+                self.truncate(item.id.index.prev())?;
+                if item.id.index == Index::ZERO || item.id.term < self.last().term {
+                    return Err(format!("entry {} behind {} (S13)", item.id, self.last()));
+                }
+                let place = Place {
+                    term: item.id.term,
+                    segment,
+                    offset: item.offset,
+                    bytes: item.bytes as u32,
+                };
+                self.entries.push_back((place, entry.payload.size()));
+                if let Payload::Membership(membership) = entry.payload {
+                    self.memberships.push((item.id.index, Membership::clone(&membership)));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn truncate(&mut self, after: Index) -> Result<(), String> {
+        let last = self.last();
+        if after > last.index || after < self.base.index {
+            return Err(format!("nothing is known about index {after} behind {last} (S10)"));
+        }
+        self.entries.truncate(usize::try_from(after.0 - self.base.index.0).unwrap_or(usize::MAX));
+        self.memberships.retain(|(index, _)| *index <= after);
+        Ok(())
+    }
+
+    fn merge_seen(&mut self, seen: &BTreeMap<NodeId, Seen>) {
+        for (node, new) in seen {
+            let known = self.seen.entry(*node).or_default();
+            *known = known.max(*new);
+        }
+    }
+
+    fn finish(self, source: &Source, active: Active) -> (Parts, RestoredLog) {
+        let mut shape = LogShape::new(self.base);
+        let mut places = Places::default();
+        for (number, (place, size)) in self.entries.into_iter().enumerate() {
+            let index = Index(self.base.index.0 + 1 + number as u64);
+            shape.push(LogId { term: place.term, index }, size);
+            places.push(place);
+        }
+        places.add_file(active.number, Arc::clone(&active.file));
+        let restored = RestoredLog {
+            hard_state: self.hard_state,
+            shape,
+            memberships: self.memberships,
+            seen: self.seen.clone(),
+        };
+        let parts = Parts {
+            fs: Arc::clone(&source.fs),
+            dir: source.dir.clone(),
+            salt: source.salt,
+            options: source.options,
+            active,
+            places: SharedPlaces::new(places),
+            hard_state: self.hard_state,
+            seen: self.seen,
+        };
+        (parts, restored)
+    }
+}

@@ -1,0 +1,195 @@
+//! A segment: one file of records, as long as its header says from its first byte on. The next one is
+//! made ready while the current one fills, so that nobody waits for it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use serde::{Deserialize, Serialize};
+
+use super::fs::{File, Fs};
+use super::record::{self, Frame, Kind, Seal};
+use super::{Position, Seen, SegmentNumber, StorageError};
+use crate::raft::{HardState, LogId, NodeId};
+
+/// What a segment's header says besides its frame. The frame's `previous` is the checksum of the record
+/// before, its `durable` the position at which the segment begins, its id the last entry before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SegmentHeader {
+    /// The file's length while it is the newest one; a shorter file was cut by someone.
+    pub(crate) capacity: u64,
+    /// Term and vote before the segment's own records, so that older segments can go.
+    pub(crate) hard_state: HardState,
+    /// What was seen of other nodes, likewise.
+    #[serde(default)]
+    pub(crate) seen: BTreeMap<NodeId, Seen>,
+}
+
+/// The payload of a hard-state record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HardStateRecord {
+    /// Term and vote.
+    pub(crate) hard_state: HardState,
+    /// What changed since the last hard state.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) seen: BTreeMap<NodeId, Seen>,
+}
+
+/// Appends a segment's header to `buffer`; returns its checksum.
+pub(crate) fn encode_header(
+    buffer: &mut Vec<u8>,
+    seal: Seal,
+    previous: u32,
+    base: Position,
+    last: LogId,
+    header: &SegmentHeader,
+) -> u32 {
+    let frame = Frame { kind: Kind::Segment, previous, durable: base, id: last };
+    record::encode(buffer, seal, frame, |out| record::write_named(out, header))
+}
+
+/// More than a header takes.
+pub(crate) fn header_room(seen: &BTreeMap<NodeId, Seen>) -> u64 {
+    1024 + 64 * seen.len() as u64
+}
+
+/// The file of a segment.
+pub(crate) fn path(dir: &Path, number: SegmentNumber) -> PathBuf {
+    dir.join(format!("{:020}.log", number.0))
+}
+
+/// The segment that a file name stands for.
+pub(crate) fn number_of(name: &str) -> Option<SegmentNumber> {
+    let digits = name.strip_suffix(".log")?;
+    if digits.len() != 20 {
+        return None;
+    }
+    digits.parse().ok().filter(|number| *number > 0).map(SegmentNumber)
+}
+
+/// Makes a segment's file with `content` at its start and zeros behind it, durable under its name in one
+/// step; a file of that name is replaced.
+pub(crate) fn create(
+    fs: &dyn Fs,
+    dir: &Path,
+    number: SegmentNumber,
+    capacity: u64,
+    content: &[u8],
+) -> Result<Arc<dyn File>, StorageError> {
+    let path = path(dir, number);
+    let temporary = path.with_extension("tmp");
+    let fill = || -> io::Result<Arc<dyn File>> {
+        let file = fs.create(&temporary)?;
+        file.allocate(capacity)?;
+        if !content.is_empty() {
+            file.write_at(content, 0)?;
+        }
+        file.sync()?;
+        Ok(file)
+    };
+    let file = fill().map_err(|error| {
+        // Gives the room back. If even that fails the next start removes it.
+        let _ = fs.remove(&temporary);
+        StorageError::io("preparing", &path, error)
+    })?;
+    fs.rename(&temporary, &path).map_err(|error| StorageError::io("renaming", &path, error))?;
+    fs.sync_dir(dir).map_err(|error| StorageError::io("syncing", dir, error))?;
+    Ok(file)
+}
+
+/// An empty segment that is ready to be written.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) capacity: u64,
+}
+
+/// Makes the next segment ready, ahead of need.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    background: bool,
+    job: Job,
+}
+
+#[derive(Debug)]
+enum Job {
+    Idle,
+    Running(SegmentNumber, JoinHandle<Result<Ready, StorageError>>),
+    Done(SegmentNumber, Result<Ready, StorageError>),
+}
+
+impl Ahead {
+    pub(crate) fn new(fs: Arc<dyn Fs>, dir: PathBuf, background: bool) -> Ahead {
+        Ahead { fs, dir, background, job: Job::Idle }
+    }
+
+    /// Begins to make a segment ready unless that has begun already. Failure shows in
+    /// [`take`](Ahead::take).
+    pub(crate) fn start(&mut self, number: SegmentNumber, capacity: u64) {
+        if !matches!(self.job, Job::Idle) {
+            return;
+        }
+        let (fs, dir) = (Arc::clone(&self.fs), self.dir.clone());
+        let work =
+            move || create(&*fs, &dir, number, capacity, &[]).map(|file| Ready { file, capacity });
+        if self.background {
+            let thread = std::thread::Builder::new().name("log-ahead".to_owned());
+            // Without a thread the segment is made when it is needed.
+            if let Ok(handle) = thread.spawn(work) {
+                self.job = Job::Running(number, handle);
+            }
+        } else {
+            self.job = Job::Done(number, work());
+        }
+    }
+
+    /// The segment `number` with at least `needed` bytes: the one made ready, or one made now.
+    ///
+    /// # Errors
+    /// [`StorageError::NoSpace`], after which it can be tried again; others are final.
+    pub(crate) fn take(
+        &mut self,
+        number: SegmentNumber,
+        needed: u64,
+        capacity: u64,
+    ) -> Result<Ready, StorageError> {
+        match self.finish() {
+            Some((made, Ok(ready))) if made == number && ready.capacity >= needed => {
+                return Ok(ready);
+            }
+            Some((_, Err(error))) if !matches!(error, StorageError::NoSpace { .. }) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        let capacity = capacity.max(needed);
+        let file = create(&*self.fs, &self.dir, number, capacity, &[])?;
+        Ok(Ready { file, capacity })
+    }
+
+    /// Waits for a job that runs.
+    fn finish(&mut self) -> Option<(SegmentNumber, Result<Ready, StorageError>)> {
+        match std::mem::replace(&mut self.job, Job::Idle) {
+            Job::Idle => None,
+            Job::Done(number, result) => Some((number, result)),
+            Job::Running(number, handle) => {
+                let result = handle.join().unwrap_or_else(|_| {
+                    let error = io::Error::other("the thread that prepares segments panicked");
+                    Err(StorageError::io("preparing", &self.dir, error))
+                });
+                Some((number, result))
+            }
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        // The directory's lock must outlive every writer in it.
+        self.finish();
+    }
+}
