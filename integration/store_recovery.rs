@@ -1,5 +1,5 @@
-//! What a start makes of a log that was cut short or damaged: exhaustively over every call of a scripted
-//! life, and over every bit of a reference log (D7-D10).
+//! What a start makes of a log that was cut short or damaged: exhaustively over every call of a
+//! scripted life, and over every bit of a reference log (D7-D10).
 
 use std::fmt::Debug;
 use std::io::ErrorKind;
@@ -199,7 +199,8 @@ struct Verdicts {
 }
 
 impl Verdicts {
-    /// Opens a changed reference log: it must be whole, cut within its last group commit, or refused.
+    /// Opens a changed reference log: it must be whole, cut within its last group commit, or
+    /// refused.
     fn judge(&mut self, life: &Life, change: impl FnOnce(&FaultyDisk), what: &dyn Debug) {
         let disk = life.disk.fork();
         change(&disk);

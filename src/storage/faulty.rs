@@ -1,13 +1,13 @@
 //! A disk in memory that can fail like a real one: for tests and simulations.
 //!
-//! It keeps, for each file, what a reader sees (the page cache) and what survives a power failure, with
-//! the writes in between; for each directory likewise. The model is the one that the
-//! [module above](super) states: a power failure keeps or loses each unsynced sector for itself, or a
-//! part of it, and a prefix of a directory's unsynced changes. A failed sync makes the cache forget
-//! that its pages were never written, so that the next sync succeeds and means nothing (D1).
+//! It keeps, for each file, what a reader sees (the page cache) and what survives a power failure,
+//! with the writes in between; for each directory likewise. The model is the one that the
+//! [module above](super) states: a power failure keeps or loses each unsynced sector for itself, or
+//! a part of it, and a prefix of a directory's unsynced changes. A failed sync makes the cache
+//! forget that its pages were never written, so that the next sync succeeds and means nothing (D1).
 //!
-//! A *call* is anything that changes something or syncs. Calls are counted from zero over the disk's
-//! whole life, so that a test can repeat a run and fail each of them in turn.
+//! A *call* is anything that changes something or syncs. Calls are counted from zero over the
+//! disk's whole life, so that a test can repeat a run and fail each of them in turn.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -213,8 +213,8 @@ impl FaultyDisk {
         self.lock().room = bytes;
     }
 
-    /// Ends the process, if it still runs: its handles fail from now on and its locks are free. What it
-    /// wrote stays in the cache, and planned failures stay planned.
+    /// Ends the process, if it still runs: its handles fail from now on and its locks are free.
+    /// What it wrote stays in the cache, and planned failures stay planned.
     pub fn kill(&self) {
         let mut state = self.lock();
         state.life += 1;

@@ -1,5 +1,5 @@
-//! The durable log: writing. What is written, and why it can be trusted after a crash, is told in the
-//! [module above](super).
+//! The durable log: writing. What is written, and why it can be trusted after a crash, is told in
+//! the [module above](super).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,8 @@ use crate::raft::{HardState, Index, LogId, NodeId};
 pub struct LogOptions {
     /// Length of a segment in bytes. A batch that is longer gets a segment of its own size.
     pub segment_bytes: u64,
-    /// Length of the first segment after a start, if less: a start waits for its zeros to be written.
+    /// Length of the first segment after a start, if less: a start waits for its zeros to be
+    /// written.
     pub first_segment_bytes: u64,
     /// Bytes at a segment's end that only hard states may use, so that the node can still vote and
     /// follow a term while there is no room for entries (D11). Room for some thousand of them.
@@ -157,8 +158,8 @@ impl Wal {
                 record::write_named(out, &content);
             });
         }
-        // With entries behind it a truncation needs no record: the first of them has its effect, and
-        // in the same step (L2).
+        // With entries behind it a truncation needs no record: the first of them has its effect,
+        // and in the same step (L2).
         if let (Some(after), []) = (batch.truncate_after, batch.entries.as_slice()) {
             let id = LogId {
                 term: batch.hard_state.unwrap_or(self.parts.hard_state).term,
