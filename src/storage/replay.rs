@@ -43,7 +43,7 @@ impl Replay {
         }
         if head.header.hard_state != self.hard_state || head.last != self.last() {
             return Err(format!(
-                "the segment begins with {:?} behind entry {}, the one before ended with {:?} and {}",
+                "the segment begins with {:?} behind {}, the one before ended with {:?} and {}",
                 head.header.hard_state,
                 head.last,
                 self.hard_state,

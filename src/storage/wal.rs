@@ -184,6 +184,12 @@ impl Wal {
         Encoded { previous, hard_state_written: batch.hard_state.is_some() }
     }
 
+    /// Twice as long as this one, up to the full length: after a start the next segment must be ready
+    /// before the short first one is full, also on a slow disk.
+    fn next_capacity(&self) -> u64 {
+        self.parts.options.segment_bytes.min(self.parts.active.capacity.saturating_mul(2))
+    }
+
     /// Whether the encoded batch fits into the active segment, using the reserve or not.
     fn fits(&self, use_reserve: bool) -> bool {
         let reserve = if use_reserve { 0 } else { self.parts.options.reserve_bytes };
@@ -198,7 +204,7 @@ impl Wal {
             + segment::header_room(&self.parts.seen)
             + options.reserve_bytes;
         let number = self.parts.active.number.next();
-        let ready = match self.ahead.take(number, needed, options.segment_bytes) {
+        let ready = match self.ahead.take(number, needed, self.next_capacity()) {
             Ok(ready) => ready,
             Err(error @ StorageError::NoSpace { .. }) => return Err(error),
             Err(error) => return Err(self.fail(error)),
@@ -306,7 +312,9 @@ impl LogStore for Wal {
             self.buffer = Vec::new();
         }
         if active.offset > active.capacity / 2 {
-            self.ahead.start(active.number.next(), self.parts.options.segment_bytes);
+            let number = active.number.next();
+            let capacity = self.next_capacity();
+            self.ahead.start(number, capacity);
         }
         Ok(())
     }
