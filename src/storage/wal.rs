@@ -184,7 +184,7 @@ impl Wal {
         Encoded { previous, hard_state_written: batch.hard_state.is_some() }
     }
 
-    /// Twice as long as this one, up to the full length: after a start the next segment must be ready
+    /// Twice as long as this one, up to the full length: after a start the next one must be ready
     /// before the short first one is full, also on a slow disk.
     fn next_capacity(&self) -> u64 {
         self.parts.options.segment_bytes.min(self.parts.active.capacity.saturating_mul(2))
