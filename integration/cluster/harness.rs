@@ -77,10 +77,13 @@ impl Cluster {
         };
         let nodes: Vec<Process> = seats.iter().zip(&addresses).map(node).collect();
         let runtime = runtime();
-        let options =
-            Options { endpoints: addresses, timeout: Duration::from_secs(5), redirect: true };
-        let admin = Client::new(tls(&certificates, "admin"), options);
+        let admin = admin(&certificates, addresses);
         Cluster { nodes, admin, runtime, certificates, directory, _turn: turn }
+    }
+
+    /// Takes the admin's certificate from [`certificates`](Cluster::certificates) anew.
+    pub fn log_in(&mut self) {
+        self.admin = admin(&self.certificates, self.addresses());
     }
 
     /// A cluster of `count` nodes with a leader.
@@ -237,6 +240,11 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+fn admin(certificates: &Path, endpoints: Vec<String>) -> Client {
+    let options = Options { endpoints, timeout: Duration::from_secs(5), redirect: true };
+    Client::new(tls(certificates, "admin"), options)
 }
 
 /// A runtime of one thread.
