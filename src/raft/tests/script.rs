@@ -275,6 +275,8 @@ impl Story {
                 let peer = node(args)?;
                 cluster.input(id, |core| core.peer_gone(peer));
             }
+            "full" => cluster.input(id, |core| core.disk_full(true)),
+            "room" => cluster.input(id, |core| core.disk_full(false)),
             _ => return Err(format!("unknown verb {verb}").into()),
         }
         Ok(())
