@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use balsa::certs::{Authority, Role};
+use balsa::certs::Authority;
+use balsa::identity::Role;
 
 use crate::harness::{Cluster, Process, bytes, free_ports, issue, issue_all};
 

@@ -9,11 +9,11 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::certs::{Authority, Existing, Profile, Validity};
-use crate::identity::{Identity, Role};
 use crate::codec::api::{
     KeyValue, LogContent, LogLine, MemberStatus, MembersReply, ReplicationArgs, ReplicationReply,
     StatusReply,
 };
+use crate::identity::{Identity, Role};
 use crate::kv::command::Versioned;
 use crate::raft::{Index, NodeId, RoleKind, Term};
 use crate::rpc;
