@@ -5,7 +5,6 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
-use balsa::exit::Exit;
 use balsa::raft::{
     Boot, Entry, HardState, Index, LogId, Member, Membership, NodeId, Payload, Term,
 };
@@ -299,27 +298,4 @@ fn a_reader_on_another_thread_sees_whole_states_only() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         thread.join().unwrap();
     }
-}
-
-#[test]
-fn one_directory_has_one_user_and_one_seat() {
-    let temporary = tempfile::tempdir().unwrap();
-    let path: &Path = &temporary.path().join("a/b/data");
-    let open = |seat: &str| DataDir::open(Arc::new(RealFs), path, seat);
-    let first = open("raft-0").unwrap();
-    assert!(first.is_new() && first.node_id() != NodeId(0) && first.boot() == Boot(1));
-    assert!(matches!(open("raft-0"), Err(StorageError::Locked { .. })));
-    // The log holds the lock as well.
-    let node = first.node_id();
-    let log = first.open_log(small()).unwrap();
-    drop(first);
-    assert!(matches!(open("raft-0"), Err(StorageError::Locked { .. })));
-    drop(log);
-    let foreign = open("raft-1").unwrap_err();
-    assert!(
-        matches!(foreign, StorageError::Foreign { .. })
-            && Exit::of_storage(&foreign) == Exit::Directory
-    );
-    let again = open("raft-0").unwrap();
-    assert!(!again.is_new() && again.node_id() == node && again.boot() == Boot(2));
 }

@@ -1,5 +1,5 @@
-//! The twin: tries every order of the operations. Too slow for more than a handful, and too simple to
-//! be wrong.
+//! The twin: tries every order of the operations. Too slow for more than a handful, and too simple
+//! to be wrong.
 
 use std::collections::BTreeMap;
 

@@ -10,6 +10,7 @@ use rand::seq::{IndexedMutRandom, IndexedRandom, SliceRandom};
 use crate::linearize::{Answer, History, Input, Operation, Reply, Seen, Time};
 
 /// What clients do.
+#[derive(Debug)]
 pub(crate) struct Workload {
     pub(crate) clients: u32,
     pub(crate) operations: usize,
@@ -33,8 +34,8 @@ struct Plan {
     returned: Option<u64>,
 }
 
-/// A history of a store that does each operation at one moment between its call and its return. One of
-/// unknown outcome happens much later, or never.
+/// A history of a store that does each operation at one moment between its call and its return. One
+/// of unknown outcome happens much later, or never.
 pub(crate) fn sound(rng: &mut SmallRng, workload: &Workload) -> History {
     let mut clocks = vec![0u64; workload.clients as usize];
     let mut plans = Vec::new();

@@ -7,6 +7,7 @@
 // Several test programs use this module, each a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "harness/process.rs"]
 pub mod process;
 
 use std::collections::BTreeSet;
@@ -16,9 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use balsa::certs::{Authority, Existing, Profile, Validity};
-use balsa::identity::{Identity, Role};
 use balsa::client::{Client, Options};
 use balsa::codec::api::{LogContent, ReplicationReply, StatusReply};
+use balsa::identity::{Identity, Role};
 use balsa::raft::RoleKind;
 use balsa::rpc::Tls;
 use bytes::Bytes;
@@ -77,10 +78,13 @@ impl Cluster {
         };
         let nodes: Vec<Process> = seats.iter().zip(&addresses).map(node).collect();
         let runtime = runtime();
-        let options =
-            Options { endpoints: addresses, timeout: Duration::from_secs(5), redirect: true };
-        let admin = Client::new(tls(&certificates, "admin"), options);
+        let admin = admin(&certificates, addresses);
         Cluster { nodes, admin, runtime, certificates, directory, _turn: turn }
+    }
+
+    /// Takes the admin's certificate from [`certificates`](Cluster::certificates) anew.
+    pub fn log_in(&mut self) {
+        self.admin = admin(&self.certificates, self.addresses());
     }
 
     /// A cluster of `count` nodes with a leader.
@@ -237,6 +241,11 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+fn admin(certificates: &Path, endpoints: Vec<String>) -> Client {
+    let options = Options { endpoints, timeout: Duration::from_secs(5), redirect: true };
+    Client::new(tls(certificates, "admin"), options)
 }
 
 /// A runtime of one thread.

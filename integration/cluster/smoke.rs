@@ -287,6 +287,8 @@ fn failovers(rounds: usize) -> Vec<Duration> {
         let killed = Instant::now();
         writes.extend(put_many(&cluster, &client, &format!("after-{round}"), 1));
         gaps.push(killed.elapsed());
+        let [.., before, after] = writes.as_slice() else { panic!("there are writes") };
+        assert!(after.term > before.term, "S1: the dead leader's term is over");
         cluster.nodes[leader].start();
         cluster.wait_for_leader();
         assert_there(&cluster, &writes);

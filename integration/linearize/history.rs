@@ -61,8 +61,8 @@ pub struct Reply {
     pub answer: Answer,
 }
 
-/// One operation. Writes that were refused, and so never happened, are left out by the recorder: if a
-/// value of such a write is seen, it is a value nobody wrote.
+/// One operation. Writes that were refused, and so never happened, are left out by the recorder: if
+/// a value of such a write is seen, it is a value nobody wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// Who; for messages only.

@@ -1,12 +1,13 @@
 //! The check by revisions (C6).
 //!
-//! Every change of the store has a revision of its own, and every answer carries the store's revision
-//! at its moment. That puts everything answered into one order: the write of revision `r` at `r`, and
-//! whatever only looked at the store while it was at `r` directly behind it. What is left to check:
+//! Every change of the store has a revision of its own, and every answer carries the store's
+//! revision at its moment. That puts everything answered into one order: the write of revision `r`
+//! at `r`, and whatever only looked at the store while it was at `r` directly behind it. What is
+//! left to check:
 //!
-//! 1. **One write a revision**: none is claimed twice, and none is taken by nobody. A revision without
-//!    an answered write belongs to a write of unknown outcome; each of these takes at most one. A
-//!    write applied twice takes two.
+//! 1. **One write a revision**: none is claimed twice, and none is taken by nobody. A revision
+//!    without an answered write belongs to a write of unknown outcome; each of these takes at most
+//!    one. A write applied twice takes two.
 //! 2. **Real time**: whatever returned before another was called is not behind it.
 //! 3. **Values**: each get saw what the last write of its key left; each condition held, or not, as
 //!    answered.
@@ -109,7 +110,8 @@ impl<'a> Check<'a> {
         self.values()
     }
 
-    /// Sweeps over the calls in the order of time, remembering the furthest place that had returned.
+    /// Sweeps over the calls in the order of time, remembering the furthest place that had
+    /// returned.
     fn real_time(&self) -> Result<(), Verdict> {
         let mut calls: Vec<(Time, Option<Place>, &Operation)> = Vec::new();
         let mut returns: Vec<(Time, Place, &Operation)> = Vec::new();
@@ -238,8 +240,8 @@ fn written(operation: &Operation) -> Option<&Bytes> {
     }
 }
 
-/// Finds the writer of everything that was seen, and adds unknown writes to `writes` where a get shows
-/// their revision. Returns the unknown puts and compare-and-swaps that nobody saw.
+/// Finds the writer of everything that was seen, and adds unknown writes to `writes` where a get
+/// shows their revision. Returns the unknown puts and compare-and-swaps that nobody saw.
 fn identify<'a>(
     history: &'a History,
     writes: &mut BTreeMap<u64, &'a Operation>,

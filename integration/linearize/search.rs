@@ -6,20 +6,23 @@
 //! later is only the key's value, which pending operations have their place, and which unknown ones
 //! are used up; a combination seen before is not searched again.
 //!
-//! Four observations keep the search small, none of them at the price of exactness:
+//! The revisions in the answers only decide what is tried first, so that wrong ones cost time and
+//! nothing else. Four observations keep the search small, none of them at the price of exactness:
 //!
 //! - An operation that only looks, and whose answer fits now, gets its place now.
 //! - A value that only one operation can write is not overwritten while a later call will see it.
-//! - An unknown operation is used only where it changes the value, not only to be overwritten unseen,
-//!   and of several that do the same the first is used first.
+//! - An unknown operation is used only where it changes the value, not only to be overwritten
+//!   unseen; and of several that do the same the first is used first.
 //! - Values that nobody looks for are all the same.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::Verdict;
+use super::action::{ABSENT, Action, FIRST, Value, action, number_values};
 use super::history::{Answer, History, Input, Operation, Time};
 
 /// Combinations remembered for one key before the search gives up, so that a test that goes wrong
@@ -43,78 +46,6 @@ pub fn check(history: &History, limit: Duration) -> Verdict {
         }
     }
     unknown.map_or(Verdict::Linearizable, Verdict::Unknown)
-}
-
-/// A value of the key, as a number.
-type Value = u32;
-/// The key does not exist.
-const ABSENT: Value = 0;
-/// Some value that is mentioned nowhere but in its own write: which one makes no difference.
-const UNSEEN: Value = 1;
-const FIRST: Value = 2;
-
-/// An operation with its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Action {
-    Read(Value),
-    Put(Value),
-    /// With whether the key existed, if known.
-    Delete(Option<bool>),
-    /// With whether the condition held, if known.
-    Cas {
-        expected: Value,
-        new: Value,
-        held: Option<bool>,
-    },
-    /// An answer that no store gives: a put that did not succeed.
-    Impossible,
-}
-
-impl Action {
-    /// The value after it, if it can happen at this value.
-    fn step(self, value: Value) -> Option<Value> {
-        match self {
-            Action::Read(seen) => (seen == value).then_some(value),
-            Action::Put(new) => Some(new),
-            Action::Delete(None) => Some(ABSENT),
-            Action::Delete(Some(existed)) => (existed == (value != ABSENT)).then_some(ABSENT),
-            Action::Cas { expected, new, held } => {
-                let holds = value == expected;
-                let fits = held.is_none_or(|held| held == holds);
-                fits.then_some(if holds { new } else { value })
-            }
-            Action::Impossible => None,
-        }
-    }
-
-    /// The value it needs to find, if there is just one.
-    fn sees(self) -> Option<Value> {
-        match self {
-            Action::Read(value) => Some(value),
-            Action::Delete(Some(false)) => Some(ABSENT),
-            Action::Cas { expected, held: Some(true), .. } => Some(expected),
-            _ => None,
-        }
-    }
-
-    /// Whether it leaves every value as it is. Such an operation may have its place as soon as it
-    /// fits. (A put of the value that is there may not: it may be needed for its effect later.)
-    fn only_looks(self) -> bool {
-        match self {
-            Action::Read(_) | Action::Delete(Some(false)) => true,
-            Action::Cas { expected, new, held } => {
-                held == Some(false) || held == Some(true) && expected == new
-            }
-            _ => false,
-        }
-    }
-
-    fn writes(self) -> Option<Value> {
-        match self {
-            Action::Put(new) | Action::Cas { new, .. } => Some(new),
-            _ => None,
-        }
-    }
 }
 
 /// A set of small numbers. Invariant: the last word is not zero, so that equal sets are equal.
@@ -172,8 +103,18 @@ struct Answered<'a> {
     action: Action,
     call: Time,
     returned: Time,
+    /// The store's revision in the answer.
+    revision: u64,
     /// Its place in `Position::placed` while it is pending; reused afterwards.
     slot: usize,
+}
+
+/// One operation of unknown outcome.
+struct Unknown {
+    call: Time,
+    action: Action,
+    /// The revision at which a get saw what it wrote, for what that is worth.
+    revision: Option<u64>,
 }
 
 struct Search<'a> {
@@ -181,8 +122,8 @@ struct Search<'a> {
     answered: Vec<Answered<'a>>,
     /// For each return, the operations pending just before it, in the order of their returns.
     pending: Vec<Vec<usize>>,
-    /// Actions of unknown outcome with their calls, in the order of their calls.
-    unknown: Vec<(Time, Action)>,
+    /// In the order of their calls.
+    unknown: Vec<Unknown>,
     /// For each return, how many of the unknown ones were called before it.
     unknown_called: Vec<usize>,
     /// Which of the unknown ones leave a value, by that value, in order.
@@ -194,6 +135,13 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(operations: Vec<&'a Operation>) -> Search<'a> {
         let values = number_values(&operations);
+        let seen: HashMap<&Bytes, u64> = operations
+            .iter()
+            .filter_map(|operation| match &operation.reply.as_ref()?.answer {
+                Answer::Read { seen: Some(seen), .. } => Some((&seen.value, seen.mod_revision)),
+                _ => None,
+            })
+            .collect();
         let (mut answered, mut unknown) = (Vec::new(), Vec::new());
         for source in operations {
             let action = action(source, &values);
@@ -203,23 +151,35 @@ impl<'a> Search<'a> {
                     action,
                     call: source.call,
                     returned: reply.at,
+                    revision: match reply.answer {
+                        Answer::Read { revision, .. } | Answer::Written { revision, .. } => {
+                            revision
+                        }
+                    },
                     slot: 0,
                 }),
                 // A get without an answer explains nothing and needs no explanation.
                 None if source.input == Input::Get => {}
-                None => unknown.push((source.call, action)),
+                None => {
+                    let revision = match &source.input {
+                        Input::Put(value) | Input::Cas { value, .. } => seen.get(value).copied(),
+                        Input::Get | Input::Delete => None,
+                    };
+                    unknown.push(Unknown { call: source.call, action, revision });
+                }
             }
         }
         answered.sort_by_key(|operation| operation.returned);
-        unknown.sort_by_key(|(call, _)| *call);
+        unknown.sort_by_key(|operation| operation.call);
         let wanted_until = wanted_until(&answered, &unknown, values.len() + FIRST as usize);
         let pending = pending(&mut answered);
-        let called =
-            |operation: &Answered| unknown.partition_point(|(call, _)| *call <= operation.returned);
+        let called = |operation: &Answered| {
+            unknown.partition_point(|other| other.call <= operation.returned)
+        };
         let unknown_called = answered.iter().map(called).collect();
         let mut unknown_writers: HashMap<Value, Vec<usize>> = HashMap::new();
-        for (number, (_, action)) in unknown.iter().enumerate() {
-            let left = action.writes().unwrap_or(ABSENT);
+        for (number, operation) in unknown.iter().enumerate() {
+            let left = operation.action.writes().unwrap_or(ABSENT);
             unknown_writers.entry(left).or_default().push(number);
         }
         Search { answered, pending, unknown, unknown_called, unknown_writers, wanted_until }
@@ -291,7 +251,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// What could get the next place, the most promising last.
+    /// What could get the next place, the most promising last: that is the lowest revision. If the
+    /// revisions are right, the search then goes straight on; if they are wrong, it goes astray
+    /// first.
     fn choices(&self, position: &Position) -> Vec<Choice> {
         let mut choices = Vec::new();
         let Some(pending) = self.pending.get(position.passed) else { return choices };
@@ -304,15 +266,14 @@ impl<'a> Search<'a> {
         // Of several that do the same, the first: they are all there for good.
         let mut offered = HashSet::new();
         for number in self.helpful(position, pending) {
-            let action = self.unknown[number].1;
+            let action = self.unknown[number].action;
             let changes = action.step(position.value).is_some_and(|new| new != position.value);
             let useful = changes && !(position.unseen && blind(action));
             if useful && !position.used.has(number) && offered.insert(action) {
                 choices.push(Choice::Unknown(number));
             }
         }
-        choices.reverse();
-        for &index in pending.iter().rev() {
+        for &index in pending {
             let Answered { slot, action, .. } = self.answered[index];
             // Also if it changes nothing now: later it might undo what somebody is to see.
             let fits = action.step(position.value).is_some();
@@ -320,6 +281,17 @@ impl<'a> Search<'a> {
                 choices.push(Choice::Answered(index));
             }
         }
+        let due = self.answered[position.passed].revision;
+        choices.sort_by_key(|choice| {
+            Reverse(match choice {
+                Choice::Answered(index) => (self.answered[*index].revision, 0, *index),
+                // Used for the one that is due, if nothing better is known.
+                Choice::Unknown(number) => match self.unknown[*number].revision {
+                    Some(revision) => (revision, 0, *number),
+                    None => (due, 1, *number),
+                },
+            })
+        });
         choices
     }
 
@@ -345,7 +317,7 @@ impl<'a> Search<'a> {
             for &number in writers.iter().take_while(|number| **number < called) {
                 if !position.used.has(number)
                     && helpful.insert(number)
-                    && let Action::Cas { expected, .. } = self.unknown[number].1
+                    && let Action::Cas { expected, .. } = self.unknown[number].action
                 {
                     wanted.push(expected);
                 }
@@ -364,7 +336,7 @@ impl<'a> Search<'a> {
             Choice::Unknown(number) => {
                 position.used.set(number);
                 position.unseen = true;
-                self.unknown[number].1
+                self.unknown[number].action
             }
         };
         position.value = action.step(position.value).expect("chosen because it fits");
@@ -380,67 +352,8 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Numbers all values; those that are mentioned once, where they are written, get [`UNSEEN`].
-fn number_values<'a>(operations: &[&'a Operation]) -> HashMap<&'a Bytes, Value> {
-    let mut mentions: HashMap<&Bytes, (u32, bool)> = HashMap::new();
-    for operation in operations {
-        let (written, looked_for) = match &operation.input {
-            Input::Get => (None, None),
-            Input::Put(value) => (Some(value), None),
-            Input::Delete => (None, None),
-            Input::Cas { expected, value } => (Some(value), expected.as_ref()),
-        };
-        let seen = match operation.reply.as_ref().map(|reply| &reply.answer) {
-            Some(Answer::Read { seen: Some(seen), .. }) => Some(&seen.value),
-            _ => None,
-        };
-        for (value, is_written) in [(written, true), (looked_for, false), (seen, false)] {
-            if let Some(value) = value {
-                let (count, only_written) = mentions.entry(value).or_insert((0, true));
-                *count += 1;
-                *only_written &= is_written;
-            }
-        }
-    }
-    let mut next = FIRST;
-    let number = |(value, (count, only_written))| {
-        if count == 1 && only_written {
-            return (value, UNSEEN);
-        }
-        next += 1;
-        (value, next - 1)
-    };
-    mentions.into_iter().map(number).collect()
-}
-
-fn action(operation: &Operation, values: &HashMap<&Bytes, Value>) -> Action {
-    let number = |value: Option<&Bytes>| value.map_or(ABSENT, |value| values[value]);
-    let succeeded = operation.reply.as_ref().map(|reply| match (&operation.input, &reply.answer) {
-        (Input::Get, Answer::Read { .. }) => true,
-        (Input::Put(_) | Input::Delete | Input::Cas { .. }, Answer::Written { succeeded, .. }) => {
-            *succeeded
-        }
-        _ => panic!("an answer to something else: {}", operation.describe()),
-    });
-    match &operation.input {
-        Input::Get => match operation.reply.as_ref().map(|reply| &reply.answer) {
-            Some(Answer::Read { seen, .. }) => {
-                Action::Read(number(seen.as_ref().map(|seen| &seen.value)))
-            }
-            _ => Action::Read(ABSENT),
-        },
-        Input::Put(_) if succeeded == Some(false) => Action::Impossible,
-        Input::Put(value) => Action::Put(number(Some(value))),
-        Input::Delete => Action::Delete(succeeded),
-        Input::Cas { expected, value } => {
-            let expected = number(expected.as_ref());
-            Action::Cas { expected, new: number(Some(value)), held: succeeded }
-        }
-    }
-}
-
-/// Gives slots, and lists for each return what is pending just before it. An operation called at the
-/// very moment of a return counts as pending: the clock cannot tell.
+/// Gives slots, and lists for each return what is pending just before it. An operation called at
+/// the very moment of a return counts as pending: the clock cannot tell.
 fn pending(answered: &mut [Answered]) -> Vec<Vec<usize>> {
     let mut by_call: Vec<usize> = (0..answered.len()).collect();
     by_call.sort_by_key(|index| answered[*index].call);
@@ -465,14 +378,12 @@ fn pending(answered: &mut [Answered]) -> Vec<Vec<usize>> {
     lists
 }
 
-fn wanted_until(
-    answered: &[Answered],
-    unknown: &[(Time, Action)],
-    values: usize,
-) -> Vec<Option<Time>> {
+fn wanted_until(answered: &[Answered], unknown: &[Unknown], values: usize) -> Vec<Option<Time>> {
     let mut writers = vec![0; values];
     let actions = answered.iter().map(|operation| operation.action);
-    for value in actions.chain(unknown.iter().map(|(_, a)| *a)).filter_map(Action::writes) {
+    for value in
+        actions.chain(unknown.iter().map(|operation| operation.action)).filter_map(Action::writes)
+    {
         writers[value as usize] += 1;
     }
     let mut wanted = vec![None; values];

@@ -1,4 +1,4 @@
-//! The founder: carries out what the pure core of founding ([`crate::raft::founding`])
+//! The founder: carries out what the pure core of founding ([`raft::founding`])
 //! wants done, for as long as the process lives, so that a node that missed the decision can still
 //! learn it from this one.
 //!

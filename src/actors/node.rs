@@ -2,7 +2,7 @@
 //! input, calls the core and runs its effects; no decision of the protocol is made here.
 //!
 //! Effects are run in one function, in the order of their contract
-//! ([`crate::raft::effects`]). All handlers are synchronous, so that no input ever sees
+//! ([`raft::effects`]). All handlers are synchronous, so that no input ever sees
 //! the core between a decision and its record (correctness A2).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};

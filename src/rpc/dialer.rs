@@ -279,6 +279,8 @@ impl Attempt<'_> {
     fn handshake_failed(&self, witness: &Witness, error: &io::Error) -> DialError {
         let address = self.address();
         if witness.fault().is_none() && tls_error(error).is_none() {
+            // Cut off, by a node that is full or just dying: nothing is known against its certificate,
+            // and another attempt may well succeed.
             return DialError::Lost { address, reason: CloseReason::of_error(error) };
         }
         let (reason, problem) = witness.explain(error);

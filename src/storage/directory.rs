@@ -31,7 +31,8 @@ struct Identity {
     boot: Boot,
     /// Goes into every checksum of the log, so that no other directory's records parse in it.
     salt: u64,
-    /// A segment of the log that is known to have begun: a log whose newest files are gone is noticed.
+    /// A segment of the log that is known to have begun: a log whose newest files are gone is
+    /// noticed.
     segment: SegmentNumber,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cluster: Option<ClusterId>,
@@ -48,13 +49,13 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens the directory of a seat, making it if there is none: then a node id is drawn that was never
-    /// used before (M7, D17). Raises the boot counter durably (K4).
+    /// Opens the directory of a seat, making it if there is none: then a node id is drawn that was
+    /// never used before (M7, D17). Raises the boot counter durably (K4).
     ///
     /// # Errors
     /// [`StorageError::Locked`], [`StorageError::Foreign`] if it belongs to another seat,
-    /// [`StorageError::NewerFormat`], [`StorageError::Damaged`] if the identity cannot be read, or is
-    /// missing where there is a log, or what the disk says.
+    /// [`StorageError::NewerFormat`], [`StorageError::Damaged`] if the identity cannot be read, or
+    /// is missing where there is a log, or what the disk says.
     pub fn open(fs: Arc<dyn Fs>, path: &Path, seat: &str) -> Result<DataDir, StorageError> {
         create_dirs(&*fs, path)?;
         let lock = fs.lock(&path.join("lock")).map_err(|error| match error.kind() {
@@ -80,6 +81,7 @@ impl DataDir {
             Some(identity) => identity,
             None => {
                 check_empty(&*fs, path)?;
+                sync_ancestors(&*fs, path)?;
                 Identity {
                     seat: seat.to_owned(),
                     node: NodeId(random(path)?),
@@ -93,6 +95,7 @@ impl DataDir {
         identity.boot = Boot(identity.boot.0 + 1);
         write_identity(&*fs, path, &identity)?;
         create_dirs(&*fs, &path.join("log"))?;
+        fs.sync_dir(path).map_err(|error| StorageError::io("syncing", path, error))?;
         Ok(DataDir {
             fs,
             path: path.to_owned(),
@@ -156,7 +159,8 @@ impl DataDir {
         small_file::read(&*self.fs, &self.path.join("founding"), FOUNDING)
     }
 
-    /// Replaces the founding record; durable when it returns. A crash leaves the old one or the new.
+    /// Replaces the founding record; durable when it returns. A crash leaves the old one or the
+    /// new.
     ///
     /// # Errors
     /// The disk's; what the file holds then is the old record or the new, and the process must end.
@@ -164,12 +168,16 @@ impl DataDir {
         small_file::write(&*self.fs, &self.path.join("founding"), FOUNDING, record)
     }
 
-    /// Opens the log. Everything it returns is durable. Once per open directory.
+    /// Opens the log. Everything it returns is durable.
     ///
     /// # Errors
     /// [`StorageError::Damaged`] if something durable is lost, [`StorageError::NewerFormat`],
     /// [`StorageError::NoSpace`] if there is no room even to start, or the disk's.
+    ///
+    /// # Panics
+    /// If the log is open already: two writers would overwrite each other.
     pub fn open_log(&self, options: LogOptions) -> Result<(Wal, RestoredLog), StorageError> {
+        assert_eq!(Arc::strong_count(&self.lock), 1, "a log has one writer");
         let source = {
             let identity = self.identity();
             Source {
@@ -220,23 +228,30 @@ fn check_empty(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Makes a directory and those above it, each durable in the one above (D2).
+/// Makes a directory and those above it.
 fn create_dirs(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let created = match fs.create_dir(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let Some(parent) = parent else {
-                return Err(StorageError::io("creating", path, error));
-            };
+    let created = match (fs.create_dir(path), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
             create_dirs(fs, parent)?;
             fs.create_dir(path)
         }
-        other => other,
+        (other, _) => other,
     };
-    created.map_err(|error| StorageError::io("creating", path, error))?;
-    // Also when it was there: the start that made it may have been cut short before this.
-    let parent = parent.unwrap_or(Path::new("."));
-    fs.sync_dir(parent).map_err(|error| StorageError::io("syncing", parent, error))
+    created.map(|_| ()).map_err(|error| StorageError::io("creating", path, error))
+}
+
+/// Makes the way to a new directory durable (D2): all of it, since an earlier start may have made
+/// part of it and been cut short. What may not be opened was not made by us.
+fn sync_ancestors(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
+    for ancestor in path.ancestors().skip(1) {
+        match fs.sync_dir(ancestor) {
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => {
+                return Err(StorageError::io("syncing", ancestor, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn random(path: &Path) -> Result<u64, StorageError> {

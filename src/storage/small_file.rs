@@ -1,9 +1,9 @@
 //! Small files that are replaced as a whole: the identity and the founding record.
 //!
-//! Layout, little-endian: eight bytes of magic, version (u32), length (u32), crc32c of everything but
-//! itself (u32), then the content. The layout itself is fixed for ever, so that a newer version can be
-//! told from damage. Replacing: write under a temporary name, sync, rename, sync the directory (D2), so
-//! that a crash leaves the old content or the new.
+//! Layout, little-endian: eight bytes of magic, version (u32), length (u32), crc32c of everything
+//! but itself (u32), then the content. The layout itself is fixed for ever, so that a newer version
+//! can be told from damage. Replacing: write under a temporary name, sync, rename, sync the
+//! directory (D2), so that a crash leaves the old content or the new.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -98,4 +98,70 @@ fn decode(path: &Path, format: Format, bytes: &[u8]) -> Result<Vec<u8>, StorageE
         });
     }
     Ok(content.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::faulty::{FaultyDisk, Survival};
+    use super::*;
+
+    const FORMAT: Format = Format { magic: *b"BALSA-XX", version: 2 };
+
+    fn path() -> &'static Path {
+        Path::new("/file")
+    }
+
+    #[test]
+    fn the_bytes_stay_as_they_are() {
+        let bytes = encode(FORMAT, b"abc");
+        assert_eq!(bytes[..16], *b"BALSA-XX\x02\0\0\0\x03\0\0\0");
+        assert_eq!(u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]), 4_029_824_341);
+        assert_eq!(bytes[20..], *b"abc");
+    }
+
+    #[test]
+    fn a_crash_at_any_call_leaves_the_old_content_or_the_new() {
+        use super::super::faulty::Failure;
+        let disk = FaultyDisk::new();
+        write(&*disk.fs(), path(), FORMAT, b"old").unwrap();
+        let calls = 5;
+        let mut outcomes = std::collections::BTreeSet::new();
+        for call in 0..calls {
+            for seed in 0..50 {
+                let disk = disk.fork();
+                disk.fail_at(disk.calls() + call, Failure::DieAfter);
+                assert!(write(&*disk.fs(), path(), FORMAT, b"new!").is_err());
+                disk.lose_power(Survival::Some(seed));
+                let found = read(&*disk.fs(), path(), FORMAT).unwrap().unwrap();
+                assert!(found == b"old" || found == b"new!");
+                assert!(call + 1 < calls || found == b"new!", "durable after the last call (D2)");
+                outcomes.insert(found);
+            }
+        }
+        assert_eq!(outcomes.len(), 2);
+    }
+
+    #[test]
+    fn damage_is_refused_and_a_newer_version_is_told_from_it() {
+        let disk = FaultyDisk::new();
+        assert_eq!(read(&*disk.fs(), path(), FORMAT).unwrap(), None);
+        write(&*disk.fs(), path(), FORMAT, b"content").unwrap();
+        let length = disk.content(path()).unwrap().len();
+        for bit in 0..length * 8 {
+            let disk = disk.fork();
+            disk.corrupt(path(), |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+            let error = read(&*disk.fs(), path(), FORMAT).unwrap_err();
+            assert!(matches!(error, StorageError::Damaged { .. }), "bit {bit}: {error}");
+        }
+        for keep in 0..length {
+            let disk = disk.fork();
+            disk.corrupt(path(), |bytes| bytes.truncate(keep));
+            let error = read(&*disk.fs(), path(), FORMAT).unwrap_err();
+            assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
+        }
+        let older = Format { version: 1, ..FORMAT };
+        let error = read(&*disk.fs(), path(), older).unwrap_err();
+        assert!(matches!(error, StorageError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+        assert!(matches!(error, StorageError::NewerFormat { .. }), "{error}");
+    }
 }

@@ -129,8 +129,8 @@ fn dates_usage_and_names_of_our_own_are_checked() {
     says(node().with(|s| s.uris.clear()), &["tls.crt", "no URI name", "cltraft certs"]);
     says(node().with(|s| s.uris.push("https://x".into())), &["tls.crt", "2 URI names"]);
     says(Spec::of("spiffe://x/y"), &["tls.crt", "spiffe://x/y", "scheme"]);
-    // Without the extension a certificate may be used for anything (RFC 5280 4.2.1.12).
-    assert!(Tls::load(ca.directory(&node().with(|s| s.usages.clear())).path(), None).is_ok());
+    // RFC 5280 4.2.1.12 lets a certificate without the extension be used for anything; we do not.
+    says(node().with(|s| s.usages.clear()), &["tls.crt", "serverAuth"]);
     let directory = ca.directory(&node());
     assert_says(directory.path(), Some("raft-2"), &["node/raft-1", "raft-2"]);
 }

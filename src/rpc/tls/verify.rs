@@ -83,6 +83,14 @@ fn note_claim(witness: &Witness, end_entity: &CertificateDer<'_>) {
     }
 }
 
+/// Leaves a fault for the log's sentence, with whom it concerns where the fault itself does not say.
+fn testify(witness: &Witness, end_entity: &CertificateDer<'_>, fault: Fault) -> Error {
+    if matches!(fault, Fault::WrongUsage { .. }) {
+        note_claim(witness, end_entity);
+    }
+    witness.saw_fault(fault)
+}
+
 impl ClientCertVerifier for PeerCheck {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.chain.root_hint_subjects()
@@ -105,7 +113,7 @@ impl ClientCertVerifier for PeerCheck {
         states_usage(end_entity, CLIENT_USAGE, |usage| usage.client_auth)
             .and_then(|()| identity_in(&self.cluster, end_entity))
             .map(|_| verified)
-            .map_err(|fault| self.witness.saw_fault(fault))
+            .map_err(|fault| testify(&self.witness, end_entity, fault))
     }
 
     fn verify_tls12_signature(
@@ -182,7 +190,7 @@ impl ServerCertVerifier for ServerCheck {
             }
             Err(error) => return Err(error),
         }
-        self.judge(end_entity).map_err(|fault| self.witness.saw_fault(fault))?;
+        self.judge(end_entity).map_err(|fault| testify(&self.witness, end_entity, fault))?;
         Ok(ServerCertVerified::assertion())
     }
 
