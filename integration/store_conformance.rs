@@ -5,7 +5,6 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
-use balsa::exit::Exit;
 use balsa::raft::{
     Boot, Entry, HardState, Index, LogId, Member, Membership, NodeId, Payload, Term,
 };

@@ -32,6 +32,11 @@ fn open_dir(disk: &FaultyDisk) -> Result<DataDir, StorageError> {
     DataDir::open(disk.fs(), Path::new("/data"), "raft-0")
 }
 
+/// How a process ends that meets this error.
+fn status(error: &StorageError) -> i32 {
+    Exit::of_storage(error).code()
+}
+
 fn open(disk: &FaultyDisk) -> Result<(Wal, RestoredLog), StorageError> {
     open_dir(disk)?.open_log(OPTIONS)
 }

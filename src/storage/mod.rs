@@ -181,8 +181,7 @@ pub trait LogReader: Send + Sync {
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// No room. Nothing was written; term and vote still have their reserve. Exit status 74, if it
-    /// keeps the node from starting.
+    /// No room. Nothing was written; term and vote still have their reserve.
     #[error("no space left for {path}: make room on its volume; a running node goes on by itself")]
     NoSpace {
         /// What should have been written.
