@@ -23,11 +23,6 @@ const OPTIONS: LogOptions = LogOptions {
     background: false,
 };
 
-/// How `srvraft` would end.
-fn status(error: &StorageError) -> i32 {
-    Exit::of_storage(error).code()
-}
-
 fn open_dir(disk: &FaultyDisk) -> Result<DataDir, StorageError> {
     DataDir::open(disk.fs(), Path::new("/data"), "raft-0")
 }
