@@ -65,7 +65,7 @@ impl Workload {
             let mut endpoints = cluster.addresses();
             endpoints.shuffle(&mut random);
             // Some give up early, so that there are writes of unknown outcome; most do not.
-            let timeout = Duration::from_secs(if number % 3 == 0 { 1 } else { 15 });
+            let timeout = Duration::from_secs(if number.is_multiple_of(3) { 1 } else { 15 });
             let options = Options { endpoints, timeout, redirect: true };
             let tls = tls(&cluster.certificates, "client");
             let common = common.clone();
