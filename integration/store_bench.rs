@@ -36,7 +36,7 @@ fn main() -> Result<(), StorageError> {
         syncs.sort();
         let at = |part: f64| syncs[((syncs.len() - 1) as f64 * part) as usize].as_micros();
         println!(
-            "group={group} appends_per_s={:.0} syncs_per_s={:.0} sync_p50_us={} p99_us={} max_us={}",
+            "group={group} appends_per_s={:.0} syncs_per_s={:.0} sync_us: p50={} p99={} max={}",
             (syncs.len() as u64 * group) as f64 / elapsed,
             syncs.len() as f64 / elapsed,
             at(0.5),

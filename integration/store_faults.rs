@@ -96,6 +96,17 @@ fn a_start_without_room_says_so_and_changes_nothing() {
 }
 
 #[test]
+fn a_start_with_little_room_makes_do_with_a_short_segment() {
+    let disk = FaultyDisk::new();
+    drop(open(&disk).unwrap());
+    disk.set_room(Some(20 << 10));
+    let long = LogOptions { segment_bytes: 1 << 20, first_segment_bytes: 1 << 20, ..OPTIONS };
+    let (mut log, _) = open_dir(&disk).unwrap().open_log(long).unwrap();
+    log.append(&batch(term(1, Some(1)), None, vec![])).unwrap();
+    log.sync().unwrap();
+}
+
+#[test]
 fn the_first_failed_sync_is_final() {
     let disk = FaultyDisk::new();
     let (mut log, _) = open(&disk).unwrap();
@@ -118,7 +129,8 @@ fn the_first_failed_sync_is_final() {
 
 #[test]
 fn a_full_disk_found_by_a_write_ends_the_store() {
-    // Preallocation should make it impossible; a file system that breaks that promise is not trusted.
+    // Preallocation should make it impossible; a file system that breaks that promise is not
+    // trusted.
     let disk = FaultyDisk::new();
     let (mut log, _) = open(&disk).unwrap();
     disk.fail_at(disk.calls(), Failure::Error(ErrorKind::StorageFull));

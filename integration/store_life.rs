@@ -33,8 +33,8 @@ pub(crate) struct Model {
     pub(crate) states: Vec<State>,
     /// A sync succeeded behind this state.
     pub(crate) synced: usize,
-    /// Something was written behind this state after a sync had succeeded, so that damage to what came
-    /// before it can be told from a torn tail.
+    /// Something was written behind this state after a sync had succeeded, so that damage to what
+    /// came before it can be told from a torn tail.
     pub(crate) proven: usize,
 }
 

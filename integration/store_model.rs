@@ -39,7 +39,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let sizes = || prop::collection::vec(prop_oneof![0..40_usize, 0..900_usize], 1..5);
     let step = prop_oneof![
-        2 => (1..3_u64, prop::option::of(1..4_u64)).prop_map(|(later, vote)| Step::Term { later, vote }),
+        2 => (1..3_u64, prop::option::of(1..4_u64))
+            .prop_map(|(later, vote)| Step::Term { later, vote }),
         6 => sizes().prop_map(Step::Append),
         2 => (0..4_u64, sizes()).prop_map(|(back, sizes)| Step::Conflict { back, sizes }),
         1 => (0..4_u64).prop_map(|back| Step::Truncate { back }),

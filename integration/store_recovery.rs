@@ -1,5 +1,5 @@
-//! What a start makes of a log that was cut short or damaged: exhaustively over every call of a scripted
-//! life, and over every bit of a reference log (D7-D10).
+//! What a start makes of a log that was cut short or damaged: exhaustively over every call of a
+//! scripted life, and over every bit of a reference log (D7-D10).
 
 use std::fmt::Debug;
 use std::io::ErrorKind;
@@ -173,6 +173,20 @@ fn short_reference() -> Life {
     life
 }
 
+/// A log of many small group commits in segments that one process filled.
+fn chatty_reference() -> Life {
+    let mut life = Life::new(FaultyDisk::new());
+    life.open().unwrap();
+    life.append(&batch(term(1, None), None, vec![])).unwrap();
+    for index in 1..=16 {
+        life.append(&batch(None, None, vec![command(1, index, 20)])).unwrap();
+        life.sync().unwrap();
+    }
+    life.log = None;
+    life.disk.lose_power(Survival::Nothing);
+    life
+}
+
 fn log_files(disk: &FaultyDisk) -> Vec<PathBuf> {
     disk.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "log")).collect()
 }
@@ -185,7 +199,8 @@ struct Verdicts {
 }
 
 impl Verdicts {
-    /// Opens a changed reference log: it must be whole, cut within its last group commit, or refused.
+    /// Opens a changed reference log: it must be whole, cut within its last group commit, or
+    /// refused.
     fn judge(&mut self, life: &Life, change: impl FnOnce(&FaultyDisk), what: &dyn Debug) {
         let disk = life.disk.fork();
         change(&disk);
@@ -226,19 +241,68 @@ fn every_flipped_bit_is_refused_or_cut_within_the_last_commit() {
     assert!(verdicts.damaged > 1000 && verdicts.whole > 1000 && verdicts.cut > 100, "{verdicts:?}");
 }
 
-#[test]
-fn every_zeroed_sector_is_refused_or_cut_within_the_last_commit() {
-    let life = reference();
+fn zero_every_sector(life: &Life) -> Verdicts {
     let mut verdicts = Verdicts::default();
     for path in log_files(&life.disk) {
         let length = life.disk.content(&path).unwrap().len();
         for start in (0..length).step_by(SECTOR_BYTES) {
             let end = (start + SECTOR_BYTES).min(length);
             let zero = |disk: &FaultyDisk| disk.corrupt(&path, |bytes| bytes[start..end].fill(0));
-            verdicts.judge(&life, zero, &(&path, start));
+            verdicts.judge(life, zero, &(&path, start));
         }
     }
+    verdicts
+}
+
+#[test]
+fn every_zeroed_sector_is_refused_or_cut_within_the_last_commit() {
+    let verdicts = zero_every_sector(&reference());
     assert!(verdicts.damaged > 3 && verdicts.whole > 1 && verdicts.cut > 0, "{verdicts:?}");
+}
+
+#[test]
+fn a_lost_sector_takes_no_commit_and_its_proof_together() {
+    let life = chatty_reference();
+    assert!(log_files(&life.disk).len() > 3, "several segments were filled");
+    let verdicts = zero_every_sector(&life);
+    // Every commit but the last is missed; the last one is the only one that can be cut.
+    assert!(verdicts.damaged >= 15 && verdicts.cut == 1, "{verdicts:?}");
+}
+
+#[test]
+fn a_broken_header_does_not_hide_a_segment() {
+    let life = chatty_reference();
+    let files = log_files(&life.disk);
+    for path in &files {
+        let mut verdicts = Verdicts::default();
+        let content = life.disk.content(path).unwrap();
+        let commits = content.chunks(SECTOR_BYTES).filter(|s| s.iter().any(|b| *b != 0)).count();
+        for at in 0..40 {
+            let flip = |disk: &FaultyDisk| disk.corrupt(path, |bytes| bytes[at] ^= 0x10);
+            verdicts.judge(&life, flip, &(path, at));
+        }
+        // A segment with one commit may have been torn while it began; an empty one has no header.
+        assert!(commits < 2 || verdicts.damaged == 40, "{path:?} {commits} {verdicts:?}");
+    }
+}
+
+#[test]
+fn a_sound_record_in_the_place_of_another_is_refused() {
+    let life = chatty_reference();
+    for path in log_files(&life.disk) {
+        let content = life.disk.content(&path).unwrap();
+        let used = |sector: &[u8]| sector.iter().any(|byte| *byte != 0);
+        let sectors = content.chunks(SECTOR_BYTES).take_while(|sector| used(sector)).count();
+        for (from, to) in (1..sectors).flat_map(|from| (1..sectors).map(move |to| (from, to))) {
+            let copy = content[from * SECTOR_BYTES..][..SECTOR_BYTES].to_vec();
+            let misdirect = |disk: &FaultyDisk| {
+                disk.corrupt(&path, |bytes| {
+                    bytes[to * SECTOR_BYTES..][..SECTOR_BYTES].copy_from_slice(&copy);
+                });
+            };
+            Verdicts::default().judge(&life, misdirect, &(&path, from, to));
+        }
+    }
 }
 
 #[test]

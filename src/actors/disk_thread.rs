@@ -191,7 +191,15 @@ impl Writer<'_> {
             self.waiting.push_back(batch);
             return Ok(());
         }
-        self.store.append(&batch)?;
+        match self.store.append(&batch) {
+            Ok(()) => {}
+            // Even the reserve is used up; then the vote waits as well.
+            Err(StorageError::NoSpace { .. }) => {
+                self.waiting.push_back(batch);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
         self.store.sync()?;
         (self.report)(DiskEvent::HardStatePersisted(batch.token));
         self.ahead = batch.hard_state;

@@ -86,6 +86,7 @@ impl Supervisor {
 
     fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
+        directory.write_cluster(founded.cluster_id)?;
         let options = LogOptions::default();
         let (mut wal, mut restored) = directory.open_log(options)?;
         if restored.shape.last() == raft::LogId::ZERO {

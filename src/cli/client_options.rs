@@ -223,7 +223,7 @@ mod tests {
         let local = |action| Command::Local(Local { dir: "D".into(), srvraft: None, action });
         assert_eq!(
             command("local --dir D --detach"),
-            local(LocalAction::Up { nodes: 3, base_port: None, detach: true })
+            local(LocalAction::Up { nodes: None, base_port: None, detach: true })
         );
         assert_eq!(command("local --dir D --kill 1"), local(LocalAction::Kill("1".into())));
         assert_eq!(command("local --dir D --down"), local(LocalAction::Down));

@@ -141,8 +141,8 @@ pub struct Local {
 pub enum LocalAction {
     /// Make it if need be, and start every node.
     Up {
-        /// How many; only for a new one.
-        nodes: u16,
+        /// How many; none: as many as there are, or three.
+        nodes: Option<u16>,
         /// First of consecutive ports; none: free ones.
         base_port: Option<u16>,
         /// Leave it running.
@@ -315,9 +315,7 @@ fn local(judge: &mut Judge<'_>) -> Option<Command> {
     let detach = judge.flag("detach");
     let action = match <[LocalAction; 1]>::try_from(actions) {
         Ok([action]) => action,
-        Err(none) if none.is_empty() => {
-            LocalAction::Up { nodes: nodes.unwrap_or(3), base_port, detach }
-        }
+        Err(none) if none.is_empty() => LocalAction::Up { nodes, base_port, detach },
         Err(_) => {
             judge.problem("give one of --kill, --stop, --start, --down");
             return None;

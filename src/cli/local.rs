@@ -26,6 +26,8 @@ use super::run::{Asker, Teller, patiently};
 use crate::config::Seed;
 use process::Process;
 
+/// Nodes of a new cluster, unless told otherwise.
+const NODES: u16 = 3;
 /// A cluster that does not lead itself within this time is not going to.
 const LEADER: Duration = Duration::from_secs(30);
 /// A stopping node hands the leadership over and drains; more than that is a fault.
@@ -129,11 +131,12 @@ impl Cluster {
     fn make(
         dir: &Path,
         srvraft: PathBuf,
-        nodes: u16,
+        wanted: Option<u16>,
         base_port: Option<u16>,
     ) -> Result<Cluster, Failure> {
         let file = dir.join("endpoints");
         if !file.exists() {
+            let nodes = wanted.unwrap_or(NODES);
             let ports = match base_port {
                 Some(base) => (0..nodes).map(|n| base.saturating_add(n)).collect(),
                 None => free_ports(nodes).map_err(|error| io_failure("bind in", dir, &error))?,
@@ -154,7 +157,15 @@ impl Cluster {
                 .and_then(|()| fs::rename(&draft, &file))
                 .map_err(|error| io_failure("write", &file, &error))?;
         }
-        Cluster::open(dir, srvraft)
+        let cluster = Cluster::open(dir, srvraft)?;
+        match wanted {
+            Some(wanted) if usize::from(wanted) != cluster.seeds.len() => {
+                let (dir, there) = (dir.display(), cluster.seeds.len());
+                let message = format!("the cluster in {dir} has {there} nodes, not {wanted}");
+                Err(Failure::new("other_size", message))
+            }
+            _ => Ok(cluster),
+        }
     }
 
     fn seat(&self, called: &str) -> Result<&Seed, Failure> {
@@ -388,13 +399,15 @@ mod tests {
     #[test]
     fn ports_are_chosen_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let make = || Cluster::make(dir.path(), PathBuf::new(), 3, None).unwrap();
+        let make = || Cluster::make(dir.path(), PathBuf::new(), None, None).unwrap();
         let (first, second) = (make(), make());
         assert_eq!(first.seeds, second.seeds);
         assert_eq!(first.seeds.len(), 3);
         assert!(dir.path().join("certs/admin/tls.key").exists());
         assert_eq!(first.seat("1").unwrap(), first.seat("raft-1").unwrap());
         assert!(first.seat("3").is_err());
+        assert!(Cluster::make(dir.path(), PathBuf::new(), Some(3), None).is_ok());
+        assert!(Cluster::make(dir.path(), PathBuf::new(), Some(5), None).is_err());
         assert!(Cluster::open(&dir.path().join("other"), PathBuf::new()).is_err());
     }
 }

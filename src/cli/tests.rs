@@ -60,7 +60,7 @@ fn status() -> StatusReply {
 }
 
 fn nodes() -> Answer {
-    let lost = Error::no_leader("unreachable", "connection refused");
+    let lost = Error::no_leader("unreachable", "h:2: connection refused");
     Answer::Nodes(vec![
         NodeAnswer { endpoint: "h:1".into(), name: Some("raft-1".into()), status: Ok(status()) },
         NodeAnswer { endpoint: "h:2".into(), name: None, status: Err(lost.into()) },
@@ -200,7 +200,7 @@ fn the_state_of_nodes() {
          \"commit_index\":8,\"applied_index\":7,\"snapshot_index\":0,\
          \"state_hash\":\"00000000000000ef\"}\n\
          {\"name\":null,\"endpoint\":\"h:2\",\"error\":\"unreachable\",\
-         \"message\":\"connection refused\",\"exit\":6,\"leader\":null}\n"
+         \"message\":\"h:2: connection refused\",\"exit\":6,\"leader\":null}\n"
     );
     assert_eq!(nodes().exit(), Exit::Done);
 }

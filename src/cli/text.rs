@@ -147,7 +147,10 @@ fn node(answer: &NodeAnswer, lang: Lang) -> String {
             );
             let (title, node) = titles(lang);
             let silent = lang.pick("no answer", "sin respuesta");
-            format!("{title}\n{node}: {name} | {silent}: {}\n", failure.message)
+            // The endpoint stands there already.
+            let why = failure.message.strip_prefix(&answer.endpoint);
+            let why = why.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&failure.message);
+            format!("{title}\n{node}: {name} | {silent}: {why}\n")
         }
     }
 }

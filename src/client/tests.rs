@@ -1,6 +1,8 @@
 //! The retries against scripted nodes around a real state machine: what was executed is asked of the
 //! store, not of the client.
 
+mod live;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard};

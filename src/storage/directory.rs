@@ -31,7 +31,8 @@ struct Identity {
     boot: Boot,
     /// Goes into every checksum of the log, so that no other directory's records parse in it.
     salt: u64,
-    /// A segment of the log that is known to have begun: a log whose newest files are gone is noticed.
+    /// A segment of the log that is known to have begun: a log whose newest files are gone is
+    /// noticed.
     segment: SegmentNumber,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cluster: Option<ClusterId>,
@@ -51,13 +52,13 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens the directory of a seat, making it if there is none: then a node id is drawn that was never
-    /// used before (M7, D17). Raises the boot counter durably (K4).
+    /// Opens the directory of a seat, making it if there is none: then a node id is drawn that was
+    /// never used before (M7, D17). Raises the boot counter durably (K4).
     ///
     /// # Errors
     /// [`StorageError::Locked`], [`StorageError::Foreign`] if it belongs to another seat,
-    /// [`StorageError::NewerFormat`], [`StorageError::Damaged`] if the identity cannot be read, or is
-    /// missing where there is a log, or what the disk says.
+    /// [`StorageError::NewerFormat`], [`StorageError::Damaged`] if the identity cannot be read, or
+    /// is missing where there is a log, or what the disk says.
     pub fn open(fs: Arc<dyn Fs>, path: &Path, seat: &str) -> Result<DataDir, StorageError> {
         create_dirs(&*fs, path)?;
         let lock = fs.lock(&path.join("lock")).map_err(|error| match error.kind() {
@@ -180,7 +181,8 @@ impl DataDir {
         small_file::read(&*self.fs, &self.path.join("founding"), FOUNDING)
     }
 
-    /// Replaces the founding record; durable when it returns. A crash leaves the old one or the new.
+    /// Replaces the founding record; durable when it returns. A crash leaves the old one or the
+    /// new.
     ///
     /// # Errors
     /// The disk's; what the file holds then is the old record or the new, and the process must end.
@@ -260,8 +262,8 @@ fn create_dirs(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
     created.map(|_| ()).map_err(|error| StorageError::io("creating", path, error))
 }
 
-/// Makes the way to a new directory durable (D2): all of it, since an earlier start may have made part
-/// of it and been cut short. What may not be opened was not made by us.
+/// Makes the way to a new directory durable (D2): all of it, since an earlier start may have made
+/// part of it and been cut short. What may not be opened was not made by us.
 fn sync_ancestors(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
     for ancestor in path.ancestors().skip(1) {
         match fs.sync_dir(ancestor) {

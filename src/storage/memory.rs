@@ -1,5 +1,5 @@
-//! A log without files, for tests and simulations: the same contract as [`Wal`](super::Wal), and a disk
-//! that keeps exactly what was synced when the power fails.
+//! A log without files, for tests and simulations: the same contract as [`Wal`](super::Wal), and a
+//! disk that keeps exactly what was synced when the power fails.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,43 +4,47 @@
 //!
 //! - [`fs`] is the file system in few calls, [`faulty`] one that fails, fills up and loses power.
 //! - `record` is the unit on disk; `segment` a file of records; `small_file` an atomic little file.
-//! - `recovery` reads everything back and decides what a broken record means.
+//! - `scan` reads records back, `replay` adds them up, `recovery` decides what a broken one means.
 //! - [`wal`] writes, `reader` reads, [`memory`] does both without a disk, for tests.
 //! - [`directory`] owns the data directory: its lock, its identity, and the log inside it.
 //!
 //! # The stream
 //!
-//! Term, vote and entries share **one ordered stream** of records, so that one sync makes all of them
-//! durable in the order in which the protocol asked for them (S7, S17). An entry record takes the place
-//! of every entry from its index on, so a conflicting suffix is replaced in one step (L2). The stream
-//! lies in numbered segment files; a byte's place in the whole stream is its `Position`.
+//! Term, vote and entries share **one ordered stream** of records, so that one sync makes all of
+//! them durable in the order in which the protocol asked for them (S7, S17). An entry record takes
+//! the place of every entry from its index on, so a conflicting suffix is replaced in one step
+//! (L2). The stream lies in numbered segment files; a byte's place in the whole stream is its
+//! [`Position`].
 //!
 //! # Torn tail or damage (D7, D8)
 //!
-//! Every record says where the log's **durable part ended when it was written**. So a record that can be
-//! read proves that everything before that mark was synced once, and hence:
+//! Every record says where the log's **durable part ended when it was written**. So a record that
+//! can be read proves that everything before that mark was synced once, and hence:
 //!
-//! - A broken record is **damage** if any sound record carries a mark beyond it, or if a later segment
-//!   has begun (a segment is synced before the next one begins). Something durable is lost: never cut.
-//! - Otherwise it is a **torn tail**: it belongs to the one group commit that was under way. Nobody was
-//!   told that this was on disk. It is cut off, together with sound records of the same commit behind it.
+//! - A broken record is **damage** if any sound record carries a mark beyond it, or if a later
+//!   segment has begun (a segment is synced before the next one begins). Something durable is lost:
+//!   never cut.
+//! - Otherwise it is a **torn tail**: it belongs to the one group commit that was under way. Nobody
+//!   was told that this was on disk. It is cut off, together with sound records of the same commit
+//!   behind it.
 //!
 //! What cannot be told apart: damage to the very last group commit, after it was synced and before
-//! anything followed it, looks like a commit that was never finished; so does a disk that forgets the
-//! newest commits although it said they were synced. A start closes the first gap: it writes the last
-//! commit anew into a fresh segment and records that segment's number in the identity file.
+//! anything followed it, looks like a commit that was never finished; so does a disk that forgets
+//! the newest commits although it said they were synced. The identity file names a segment that had
+//! begun at the last start, so at least no segment from before that vanishes unnoticed.
 //!
 //! # Crash model
 //!
-//! The process may die, and the power may fail, between and inside any two calls. Written and unsynced
-//! bytes may be there afterwards or not, each sector for itself, also in parts; bytes that were not
-//! written again stay as they were. Names are durable after a sync of their directory (D2). A sync that
-//! failed once may lie afterwards, so the first failure is final (D1).
+//! The process may die, and the power may fail, between and inside any two calls. Written and
+//! unsynced bytes may be there afterwards or not, each sector for itself, also in parts; bytes that
+//! were not written again stay as they were. Names are durable after a sync of their directory
+//! (D2). A sync that failed once may lie afterwards, so the first failure is final (D1).
 //!
 //! # Not implemented
 //!
-//! Purging of a prefix (every segment begins with all that earlier ones say besides entries, so whole
-//! files can go), snapshot files, scrubbing in the background, setting a damaged directory aside.
+//! Purging of a prefix (every segment begins with all that earlier ones say besides entries, so
+//! whole files can go), snapshot files, scrubbing in the background, setting a damaged directory
+//! aside.
 
 mod contract;
 pub mod directory;
@@ -51,6 +55,8 @@ mod platform;
 mod reader;
 mod record;
 mod recovery;
+mod replay;
+mod scan;
 mod segment;
 mod small_file;
 pub mod wal;
@@ -110,11 +116,13 @@ impl Seen {
     }
 }
 
-/// A byte's place in the stream of all records, over all segments: what "durable up to here" counts.
+/// A byte's place in the stream of all records, over all segments: what "durable up to here"
+/// counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position(pub(crate) u64);
 
-/// Numbers the segments, from 1; zero stands for "none yet". Never used twice for different content.
+/// Numbers the segments, from 1; zero stands for "none yet". Never used twice for different
+/// content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct SegmentNumber(pub(crate) u64);
@@ -127,20 +135,21 @@ impl SegmentNumber {
 
 /// A durable log with term and vote: one ordered stream of records.
 ///
-/// The disk thread is its only writer. A batch is written by [`append`](LogStore::append) and durable
-/// after the next [`sync`](LogStore::sync); several batches may share one sync (group commit).
+/// The disk thread is its only writer. A batch is written by [`append`](LogStore::append) and
+/// durable after the next [`sync`](LogStore::sync); several batches may share one sync (group
+/// commit).
 pub trait LogStore: Send {
     /// Writes a batch behind the others. Not durable yet. A crash keeps a prefix of it: the hard
     /// state, then the truncation together with the first entry, then one entry after the other.
     ///
     /// # Errors
-    /// [`StorageError::NoSpace`]: nothing was written and the log is as before; the caller may go on,
-    /// try the same batch again later, and meanwhile append batches that hold a hard state alone,
-    /// which have a reserve. Any other error: the caller must end the process.
+    /// [`StorageError::NoSpace`]: nothing was written and the log is as before; the caller may go
+    /// on, try the same batch again later, and meanwhile append batches that hold a hard state
+    /// alone, which have a reserve. Any other error: the caller must end the process.
     ///
     /// # Panics
-    /// If the batch breaks the log's rules: term or vote would go back (S7), a gap, a term that goes
-    /// back or exceeds the hard state's (S3, S13).
+    /// If the batch breaks the log's rules: term or vote would go back (S7), a gap, a term that
+    /// goes back or exceeds the hard state's (S3, S13).
     fn append(&mut self, batch: &Batch) -> Result<(), StorageError>;
 
     /// Makes everything appended durable.
@@ -152,16 +161,16 @@ pub trait LogStore: Send {
     /// A handle that reads durable and written entries from another thread.
     fn reader(&self) -> Box<dyn LogReader>;
 
-    /// Notes what was seen of another node. It reaches the disk with the next hard state, never with a
-    /// write of its own.
+    /// Notes what was seen of another node. It reaches the disk with the next hard state, never
+    /// with a write of its own.
     fn note_seen(&mut self, node: NodeId, seen: Seen);
 }
 
 /// Reads entries, checking every record's checksum (D16).
 pub trait LogReader: Send + Sync {
     /// Entries behind `after` up to and including `upto`, as many as fit into `max_bytes` (at least
-    /// one), contiguous. They are the log's as of one moment of the call. Their payloads may share one
-    /// buffer: who keeps a small part for long should copy it.
+    /// one), contiguous. They are the log's as of one moment of the call. Their payloads may share
+    /// one buffer: who keeps a small part for long should copy it.
     ///
     /// # Errors
     /// [`StorageError::OutOfRange`] if the range is (no longer) there; other errors are the disk's,
@@ -172,8 +181,8 @@ pub trait LogReader: Send + Sync {
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// No room. Nothing was written; term and vote still have their reserve. Exit status 74, if it keeps
-    /// the node from starting.
+    /// No room. Nothing was written; term and vote still have their reserve. Exit status 74, if it
+    /// keeps the node from starting.
     #[error("no space left for {path}: make room on its volume; a running node goes on by itself")]
     NoSpace {
         /// What should have been written.
@@ -267,9 +276,9 @@ impl StorageError {
             path: path.display().to_string(),
             offset,
             what: format!(
-                "{what}; what was durable here is lost, so this node can no longer keep its promises. \
-                 Look after the disk, then move the data directory aside (keep it) and start with an \
-                 empty one, as a new node that the others bring up to date"
+                "{what}; what was durable here is lost, so this node can no longer keep its \
+                 promises. Look after the disk, then move the data directory aside (keep it) and \
+                 start with an empty one, as a new node that the others bring up to date"
             ),
         }
     }

@@ -27,9 +27,9 @@ pub(crate) fn reserve(file: &File, parent: &std::path::Path, bytes: u64) -> io::
     if fs2::FileExt::allocate(file, bytes).is_ok() {
         return Ok(true);
     }
-    // The error cannot be used: `posix_fallocate` returns its error number and leaves `errno` alone,
-    // and fs2 reads `errno`. So ask for the room; everything else (a quota, a file system that
-    // cannot reserve) shows when the zeros are written.
+    // The error cannot be used: `posix_fallocate` returns its error number and leaves `errno`
+    // alone, and fs2 reads `errno`. So ask for the room; everything else (a quota, a file system
+    // that cannot reserve) shows when the zeros are written.
     if fs2::available_space(parent)? < bytes {
         return Err(io::Error::from(io::ErrorKind::StorageFull));
     }

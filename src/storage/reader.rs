@@ -1,7 +1,7 @@
 //! Where each entry lies, shared by the writer and its readers, and the reading itself.
 //!
-//! Records are never overwritten while their segment exists: a truncation only forgets where they lie.
-//! So a reader takes the places under a short lock and reads the bytes without it.
+//! Records are never overwritten while their segment exists: a truncation only forgets where they
+//! lie. So a reader takes the places under a short lock and reads the bytes without it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;

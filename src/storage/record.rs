@@ -6,7 +6,8 @@
 //!      4     2  magic 0xBA15
 //!      6     1  kind
 //!      7     1  version of the payload's format
-//!      8     4  length: this header and the payload, without padding; zero: nothing was written (D3)
+//!      8     4  length: this header and the payload, without padding; zero: nothing was written
+//!      (D3)
 //!     12     4  crc of the record before, 0 for the first record of all
 //!     16     8  durable: where the last synced record ended when this one was written
 //!     24     8  term
@@ -14,12 +15,12 @@
 //!     40        payload, padded with zeros to a multiple of eight
 //! ```
 //!
-//! All numbers are little-endian. These 40 bytes and the rule of the checksum are fixed for ever; what
-//! a newer version changes is the payload, or it adds kinds. So a newer record can be told from a
-//! damaged one.
+//! All numbers are little-endian. These 40 bytes and the rule of the checksum are fixed for ever;
+//! what a newer version changes is the payload, or it adds kinds. So a newer record can be told
+//! from a damaged one.
 //!
-//! Records stand side by side, but the first one behind a sync begins at the next sector boundary; the
-//! gap stays zero.
+//! Records stand side by side, but the first one behind a sync begins at the next sector boundary;
+//! the gap stays zero.
 //!
 //! The salt is drawn with the data directory and the segment number is the file's, so a record of
 //! another directory, of another segment, or planted by a client inside a value never parses (D4).
@@ -35,8 +36,9 @@ use crate::raft::{Entry, Index, LogId, Membership, Payload, Term};
 pub(crate) const HEADER_BYTES: usize = 40;
 /// Records start at multiples of this.
 pub(crate) const ALIGN: usize = 8;
-/// A group commit begins at a multiple of this. So no sector holds parts of two commits, and a write
-/// that goes wrong, or a sector that is lost, cannot hurt a commit before it together with its proof.
+/// A group commit begins at a multiple of this. So no sector holds parts of two commits, and a
+/// write that goes wrong, or a sector that is lost, cannot hurt a commit before it together with
+/// its proof.
 pub(crate) const SECTOR_BYTES: u64 = 512;
 /// No record is longer. Far above a request's limit (1.5 MiB), so that a broken length is noticed.
 pub(crate) const MAX_RECORD_BYTES: usize = 16 << 20;
@@ -86,7 +88,8 @@ pub(crate) struct Record<'a> {
     pub(crate) durable: Position,
     pub(crate) id: LogId,
     pub(crate) payload: &'a [u8],
-    /// With header and padding: the next record starts this many bytes behind the start of this one.
+    /// With header and padding: the next record starts this many bytes behind the start of this
+    /// one.
     pub(crate) bytes: usize,
 }
 
@@ -334,25 +337,33 @@ mod tests {
         // A change here is a change of the format on disk: it needs a new version.
         assert_eq!(
             hex(&entry(&Payload::Noop)),
-            "9c937bea15ba0401 2900000004030201 0002000000000000 0200000000000000 0700000000000000 0000000000000000"
+            "9c937bea15ba0401 2900000004030201 0002000000000000 0200000000000000 \
+             0700000000000000 0000000000000000"
         );
         assert_eq!(
             hex(&entry(&Payload::Command(Bytes::from_static(b"chocolate")))),
-            "a673f10315ba0401 3200000004030201 0002000000000000 0200000000000000 0700000000000000 0163686f636f6c61 7465000000000000"
+            "a673f10315ba0401 3200000004030201 0002000000000000 0200000000000000 \
+             0700000000000000 0163686f636f6c61 7465000000000000"
         );
         assert_eq!(
             hex(&entry(&Payload::Membership(Arc::new(membership())))),
-            "ea6d562615ba0401 5900000004030201 0002000000000000 0200000000000000 0700000000000000 0282a76d656d6265 7273810982a46e61 6d65a6726166742d 30a7616464726573 73a6613a36303030 a6766f7465727391 0900000000000000"
+            "ea6d562615ba0401 5900000004030201 0002000000000000 0200000000000000 \
+             0700000000000000 0282a76d656d6265 7273810982a46e61 6d65a6726166742d \
+             30a7616464726573 73a6613a36303030 a6766f7465727391 0900000000000000"
         );
         assert_eq!(
             hex(&one(Kind::Truncate, LogId::new(2, 6), |_| ())),
-            "0f488ab315ba0301 2800000004030201 0002000000000000 0200000000000000 0600000000000000"
+            "0f488ab315ba0301 2800000004030201 0002000000000000 0200000000000000 \
+             0600000000000000"
         );
         let content = HardStateRecord { hard_state: hard_state(), seen: seen() };
         let record = one(Kind::HardState, LogId::new(2, 0), |out| write_named(out, &content));
         assert_eq!(
             hex(&record),
-            "1588cf1c15ba0201 6300000004030201 0002000000000000 0200000000000000 0000000000000000 82aa686172645f73 7461746582a47465 726d02a4766f7465 09a47365656e8108 83a4626f6f7401a4 7465726d02ac6163 6b6e6f776c656467 6564030000000000"
+            "1588cf1c15ba0201 6300000004030201 0002000000000000 0200000000000000 \
+             0000000000000000 82aa686172645f73 7461746582a47465 726d02a4766f7465 \
+             09a47365656e8108 83a4626f6f7401a4 7465726d02ac6163 6b6e6f776c656467 \
+             6564030000000000"
         );
         let header = SegmentHeader { capacity: 4096, hard_state: hard_state(), seen: seen() };
         let mut record = Vec::new();
@@ -360,7 +371,10 @@ mod tests {
         segment::encode_header(&mut record, seal(), 0x0102_0304, Position(512), last, &header);
         assert_eq!(
             hex(&record),
-            "8b57c5d015ba0101 6f00000004030201 0002000000000000 0200000000000000 0600000000000000 83a8636170616369 7479cd1000aa6861 72645f7374617465 82a47465726d02a4 766f746509a47365 656e810883a4626f 6f7401a47465726d 02ac61636b6e6f77 6c65646765640300"
+            "8b57c5d015ba0101 6f00000004030201 0002000000000000 0200000000000000 \
+             0600000000000000 83a8636170616369 7479cd1000aa6861 72645f7374617465 \
+             82a47465726d02a4 766f746509a47365 656e810883a4626f 6f7401a47465726d \
+             02ac61636b6e6f77 6c65646765640300"
         );
     }
 

@@ -1,25 +1,24 @@
-//! Opening a log: read everything back, tell a torn tail from damage, and begin a fresh segment. The
-//! rules and their reasons are in the [module above](super).
+//! Opening a log: read everything back, tell a torn tail from damage, and begin a fresh segment.
+//! The rules and their reasons are in the [module above](super).
 //!
-//! The last group commit is *unverified*: the process may have died before its sync, or because of it,
-//! and then what reads well comes from the page cache only (D1). So a start writes it anew: into the
-//! next segment, or, if nothing in the newest segment is verified, into a file that replaces that one.
-//! Either has its name only after it is durable, and nothing is ever appended behind a cut (D9).
+//! The last group commit is *unverified*: the process may have died before its sync, or because of
+//! it, and then what reads well comes from the page cache only (D1). So a start writes it anew:
+//! into the next segment, or, if nothing in the newest segment is verified, into a file that
+//! replaces that one. Either has its name only after it is durable, and nothing is ever appended
+//! behind a cut (D9).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::contract;
 use super::fs::{File, Fs};
-use super::reader::{Place, Places, SharedPlaces};
-use super::record::{self, Frame, HEADER_BYTES, Kind, NoRecord, Record, Seal};
-use super::segment::{self, HardStateRecord, SegmentHeader};
+use super::record::{self, Frame, Seal};
+use super::replay::Replay;
+use super::scan::{Head, Item, Window, read_head};
+use super::segment::{self, SegmentHeader};
 use super::wal::{Active, LogOptions, Parts};
-use super::{Position, RestoredLog, Seen, SegmentNumber, StorageError};
-use crate::raft::{HardState, Index, LogId, LogShape, Membership, NodeId, Payload};
+use super::{Position, RestoredLog, SegmentNumber, StorageError};
+use crate::raft::LogId;
 
 /// What opening needs to know.
 #[derive(Clone, Debug)]
@@ -35,8 +34,8 @@ pub(crate) struct Source {
 /// Opens the log, writing what has to be written before it can be used.
 ///
 /// # Errors
-/// [`StorageError::Damaged`], [`StorageError::NewerFormat`], [`StorageError::NoSpace`] if there is not
-/// even room for a short first segment, or the disk's.
+/// [`StorageError::Damaged`], [`StorageError::NewerFormat`], [`StorageError::NoSpace`] if there is
+/// not even room for a short first segment, or the disk's.
 pub(crate) fn open(source: &Source) -> Result<(Parts, RestoredLog), StorageError> {
     let segments = Segments::list(source)?;
     let mut replay = Replay::default();
@@ -52,135 +51,6 @@ pub(crate) fn open(source: &Source) -> Result<(Parts, RestoredLog), StorageError
     let active = tail.begin_segment(source, &mut replay)?;
     segments.clean_up(&tail, active.number)?;
     Ok(replay.finish(source, active))
-}
-
-/// A sliding look at a file, so that a segment need not be in memory as a whole.
-struct Window {
-    file: Arc<dyn File>,
-    path: PathBuf,
-    length: u64,
-    start: u64,
-    buffer: Vec<u8>,
-}
-
-const WINDOW_BYTES: usize = 1 << 20;
-
-impl Window {
-    fn open(source: &Source, number: SegmentNumber) -> Result<Window, StorageError> {
-        let path = segment::path(&source.dir, number);
-        let file =
-            source.fs.open(&path).map_err(|error| StorageError::io("opening", &path, error))?;
-        let length = file.len().map_err(|error| StorageError::io("reading", &path, error))?;
-        Ok(Window { file, path, length, start: 0, buffer: Vec::new() })
-    }
-
-    /// `count` bytes from `offset`, fewer only at the end of the file.
-    fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8], StorageError> {
-        let end = (offset + count as u64).min(self.length);
-        let held = self.start..self.start + self.buffer.len() as u64;
-        if offset < held.start || end > held.end {
-            let want = (count.max(WINDOW_BYTES) as u64).min(self.length.saturating_sub(offset));
-            self.buffer.resize(usize::try_from(want).unwrap_or(usize::MAX), 0);
-            let count = self
-                .file
-                .read_at(&mut self.buffer, offset)
-                .map_err(|error| StorageError::io("reading", &self.path, error))?;
-            self.buffer.truncate(count);
-            self.start = offset;
-        }
-        Ok(self.held(offset, count))
-    }
-
-    fn held(&self, offset: u64, count: usize) -> &[u8] {
-        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
-        let rest = self.buffer.get(from..).unwrap_or_default();
-        &rest[..count.min(rest.len())]
-    }
-
-    /// The record at `offset`.
-    fn record(
-        &mut self,
-        offset: u64,
-        seal: Seal,
-    ) -> Result<Result<Record<'_>, NoRecord>, StorageError> {
-        let total = match record::stated_bytes(self.bytes(offset, HEADER_BYTES)?) {
-            Ok(total) => total,
-            Err(none) => return Ok(Err(none)),
-        };
-        self.bytes(offset, total)?;
-        match record::parse(self.held(offset, total), seal) {
-            Err(NoRecord::Newer(version)) => Err(StorageError::NewerFormat {
-                path: self.path.display().to_string(),
-                found: u32::from(version),
-                known: u32::from(record::VERSION),
-            }),
-            parsed => Ok(parsed),
-        }
-    }
-
-    /// The record that follows one with the checksum `previous` which ends at `offset`: side by side, or
-    /// at the next sector boundary if a sync came between. Else why there is none.
-    fn next(
-        &mut self,
-        offset: u64,
-        previous: u32,
-        base: Position,
-        seal: Seal,
-    ) -> Result<Result<Item, &'static str>, StorageError> {
-        let beside = match self.record(offset, seal)? {
-            Ok(record) if record.previous == previous => return Ok(Ok(Item::of(&record, offset))),
-            Ok(_) => "a record that does not follow the one before it",
-            Err(none) => none.what(),
-        };
-        let boundary = offset.next_multiple_of(record::SECTOR_BYTES);
-        let durable = Position(base.0 + offset);
-        match self.record(boundary, seal)? {
-            Ok(record) if record.previous == previous && record.durable == durable => {
-                Ok(Ok(Item::of(&record, boundary)))
-            }
-            _ => Ok(Err(beside)),
-        }
-    }
-
-    /// Where, at or behind `offset`, a sound record says that more than `position` was durable.
-    fn find_proof(
-        &mut self,
-        offset: u64,
-        seal: Seal,
-        position: Position,
-    ) -> Result<Option<u64>, StorageError> {
-        let mut at = offset.next_multiple_of(record::ALIGN as u64);
-        while at < self.length {
-            let chunk = self.bytes(at, WINDOW_BYTES)?;
-            if chunk.is_empty() {
-                break;
-            }
-            let candidates: Vec<u64> = chunk
-                .chunks(record::ALIGN)
-                .enumerate()
-                .filter(|(_, head)| record::may_begin(head))
-                .map(|(number, _)| at + (number * record::ALIGN) as u64)
-                .collect();
-            at += chunk.len().next_multiple_of(record::ALIGN) as u64;
-            for candidate in candidates {
-                if self.record(candidate, seal)?.is_ok_and(|sound| sound.durable > position) {
-                    return Ok(Some(candidate));
-                }
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// The header of a segment and what its frame says.
-#[derive(Clone, Debug)]
-struct Head {
-    header: SegmentHeader,
-    base: Position,
-    last: LogId,
-    previous: u32,
-    crc: u32,
-    bytes: u64,
 }
 
 /// The files that are there.
@@ -238,8 +108,8 @@ impl Segments<'_> {
         Ok(Some(newest).filter(|number| *number > SegmentNumber(0)))
     }
 
-    /// Replays all segments before `newest`; whatever is wrong there is damage, for a segment is synced
-    /// as a whole before the next one begins.
+    /// Replays all segments before `newest`; whatever is wrong there is damage, for a segment is
+    /// synced as a whole before the next one begins.
     fn replay_sealed(
         &self,
         newest: SegmentNumber,
@@ -349,48 +219,6 @@ impl Segments<'_> {
         }
         fs.sync_dir(&self.source.dir)
             .map_err(|error| StorageError::io("syncing", &self.source.dir, error))
-    }
-}
-
-fn read_head(source: &Source, number: SegmentNumber) -> Result<Option<Head>, StorageError> {
-    let mut window = Window::open(source, number)?;
-    let Ok(record) = window.record(0, Seal::new(source.salt, number))? else { return Ok(None) };
-    if record.kind != Kind::Segment {
-        return Ok(None);
-    }
-    let (crc, bytes) = (record.crc, record.bytes as u64);
-    let (base, last, previous) = (record.durable, record.id, record.previous);
-    let header: SegmentHeader = rmp_serde::from_slice(record.payload).map_err(|error| {
-        StorageError::damaged(&window.path, 0, format!("a header that cannot be read: {error}"))
-    })?;
-    Ok(Some(Head { header, base, last, previous, crc, bytes }))
-}
-
-/// A record taken out of its file.
-#[derive(Clone, Debug)]
-struct Item {
-    kind: Kind,
-    id: LogId,
-    payload: Bytes,
-    offset: u64,
-    bytes: u64,
-    crc: u32,
-    previous: u32,
-    durable: Position,
-}
-
-impl Item {
-    fn of(record: &Record<'_>, offset: u64) -> Item {
-        Item {
-            kind: record.kind,
-            id: record.id,
-            payload: Bytes::copy_from_slice(record.payload),
-            offset,
-            bytes: record.bytes as u64,
-            crc: record.crc,
-            previous: record.previous,
-            durable: record.durable,
-        }
     }
 }
 
@@ -554,130 +382,4 @@ struct Written {
     items: Vec<Item>,
     previous: u32,
     offset: u64,
-}
-
-/// The state that the records seen so far add up to.
-#[derive(Debug, Default)]
-struct Replay {
-    begun: bool,
-    hard_state: HardState,
-    seen: BTreeMap<NodeId, Seen>,
-    base: LogId,
-    entries: VecDeque<(Place, u32)>,
-    memberships: Vec<(Index, Membership)>,
-}
-
-impl Replay {
-    fn last(&self) -> LogId {
-        match self.entries.back() {
-            Some((place, _)) => LogId {
-                term: place.term,
-                index: Index(self.base.index.0 + self.entries.len() as u64),
-            },
-            None => self.base,
-        }
-    }
-
-    /// Checks a segment's header against what came before it.
-    fn begin(&mut self, head: &Head) -> Result<(), String> {
-        if !self.begun {
-            self.begun = true;
-            self.hard_state = head.header.hard_state;
-        }
-        if head.header.hard_state != self.hard_state || head.last != self.last() {
-            return Err(format!(
-                "the segment begins with {:?} and entry {}, and the one before ended with {:?} and {}",
-                head.header.hard_state,
-                head.last,
-                self.hard_state,
-                self.last()
-            ));
-        }
-        self.merge_seen(&head.header.seen);
-        Ok(())
-    }
-
-    /// Takes one record. The error says in words why a sound record makes no sense where it stands.
-    fn apply(&mut self, item: &Item, segment: SegmentNumber) -> Result<(), String> {
-        match item.kind {
-            Kind::Segment => Err("a segment's header inside a segment".to_owned()),
-            Kind::HardState => {
-                let record: HardStateRecord = rmp_serde::from_slice(&item.payload)
-                    .map_err(|error| format!("a hard state that cannot be read: {error}"))?;
-                if !contract::may_follow(self.hard_state, record.hard_state) {
-                    return Err(format!(
-                        "term and vote go back (S7): {:?} -> {:?}",
-                        self.hard_state, record.hard_state
-                    ));
-                }
-                self.hard_state = record.hard_state;
-                self.merge_seen(&record.seen);
-                Ok(())
-            }
-            Kind::Truncate => self.truncate(item.id.index),
-            Kind::Entry => {
-                let entry = record::decode_entry(item.id, &item.payload)?;
-                self.truncate(item.id.index.prev())?;
-                if item.id.index == Index::ZERO || item.id.term < self.last().term {
-                    return Err(format!("entry {} behind {} (S13)", item.id, self.last()));
-                }
-                let place = Place {
-                    term: item.id.term,
-                    segment,
-                    offset: item.offset,
-                    bytes: item.bytes as u32,
-                };
-                self.entries.push_back((place, entry.payload.size()));
-                if let Payload::Membership(membership) = entry.payload {
-                    self.memberships.push((item.id.index, Membership::clone(&membership)));
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn truncate(&mut self, after: Index) -> Result<(), String> {
-        let last = self.last();
-        if after > last.index || after < self.base.index {
-            return Err(format!("nothing is known about index {after} behind {last} (S10)"));
-        }
-        self.entries.truncate(usize::try_from(after.0 - self.base.index.0).unwrap_or(usize::MAX));
-        self.memberships.retain(|(index, _)| *index <= after);
-        Ok(())
-    }
-
-    fn merge_seen(&mut self, seen: &BTreeMap<NodeId, Seen>) {
-        for (node, new) in seen {
-            let known = self.seen.entry(*node).or_default();
-            *known = known.max(*new);
-        }
-    }
-
-    fn finish(self, source: &Source, active: Active) -> (Parts, RestoredLog) {
-        let mut shape = LogShape::new(self.base);
-        let mut places = Places::default();
-        for (number, (place, size)) in self.entries.into_iter().enumerate() {
-            let index = Index(self.base.index.0 + 1 + number as u64);
-            shape.push(LogId { term: place.term, index }, size);
-            places.push(place);
-        }
-        places.add_file(active.number, Arc::clone(&active.file));
-        let restored = RestoredLog {
-            hard_state: self.hard_state,
-            shape,
-            memberships: self.memberships,
-            seen: self.seen.clone(),
-        };
-        let parts = Parts {
-            fs: Arc::clone(&source.fs),
-            dir: source.dir.clone(),
-            salt: source.salt,
-            options: source.options,
-            active,
-            places: SharedPlaces::new(places),
-            hard_state: self.hard_state,
-            seen: self.seen,
-        };
-        (parts, restored)
-    }
 }

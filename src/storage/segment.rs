@@ -1,5 +1,5 @@
-//! A segment: one file of records, as long as its header says from its first byte on. The next one is
-//! made ready while the current one fills, so that nobody waits for it.
+//! A segment: one file of records, as long as its header says from its first byte on. The next one
+//! is made ready while the current one fills, so that nobody waits for it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,8 +14,9 @@ use super::record::{self, Frame, Kind, Seal};
 use super::{Position, Seen, SegmentNumber, StorageError};
 use crate::raft::{HardState, LogId, NodeId};
 
-/// What a segment's header says besides its frame. The frame's `previous` is the checksum of the record
-/// before, its `durable` the position at which the segment begins, its id the last entry before it.
+/// What a segment's header says besides its frame. The frame's `previous` is the checksum of the
+/// record before, its `durable` the position at which the segment begins, its id the last entry
+/// before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SegmentHeader {
     /// The file's length while it is the newest one; a shorter file was cut by someone.
@@ -69,8 +70,8 @@ pub(crate) fn number_of(name: &str) -> Option<SegmentNumber> {
     digits.parse().ok().filter(|number| *number > 0).map(SegmentNumber)
 }
 
-/// Makes a segment's file with `content` at its start and zeros behind it, durable under its name in one
-/// step; a file of that name is replaced.
+/// Makes a segment's file with `content` at its start and zeros behind it, durable under its name
+/// in one step; a file of that name is replaced.
 pub(crate) fn create(
     fs: &dyn Fs,
     dir: &Path,

@@ -1,9 +1,9 @@
 //! Small files that are replaced as a whole: the identity and the founding record.
 //!
-//! Layout, little-endian: eight bytes of magic, version (u32), length (u32), crc32c of everything but
-//! itself (u32), then the content. The layout itself is fixed for ever, so that a newer version can be
-//! told from damage. Replacing: write under a temporary name, sync, rename, sync the directory (D2), so
-//! that a crash leaves the old content or the new.
+//! Layout, little-endian: eight bytes of magic, version (u32), length (u32), crc32c of everything
+//! but itself (u32), then the content. The layout itself is fixed for ever, so that a newer version
+//! can be told from damage. Replacing: write under a temporary name, sync, rename, sync the
+//! directory (D2), so that a crash leaves the old content or the new.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

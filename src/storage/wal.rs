@@ -1,5 +1,5 @@
-//! The durable log: writing. What is written, and why it can be trusted after a crash, is told in the
-//! [module above](super).
+//! The durable log: writing. What is written, and why it can be trusted after a crash, is told in
+//! the [module above](super).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,8 @@ use crate::raft::{HardState, Index, LogId, NodeId};
 pub struct LogOptions {
     /// Length of a segment in bytes. A batch that is longer gets a segment of its own size.
     pub segment_bytes: u64,
-    /// Length of the first segment after a start, if less: a start waits for its zeros to be written.
+    /// Length of the first segment after a start, if less: a start waits for its zeros to be
+    /// written.
     pub first_segment_bytes: u64,
     /// Bytes at a segment's end that only hard states may use, so that the node can still vote and
     /// follow a term while there is no room for entries (D11). Room for some thousand of them.
@@ -157,8 +158,8 @@ impl Wal {
                 record::write_named(out, &content);
             });
         }
-        // With entries behind it a truncation needs no record: the first of them has its effect, and
-        // in the same step (L2).
+        // With entries behind it a truncation needs no record: the first of them has its effect,
+        // and in the same step (L2).
         if let (Some(after), []) = (batch.truncate_after, batch.entries.as_slice()) {
             let id = LogId {
                 term: batch.hard_state.unwrap_or(self.parts.hard_state).term,
@@ -183,6 +184,12 @@ impl Wal {
         Encoded { previous, hard_state_written: batch.hard_state.is_some() }
     }
 
+    /// Twice as long as this one, up to the full length: after a start the next one must be ready
+    /// before the short first one is full, also on a slow disk.
+    fn next_capacity(&self) -> u64 {
+        self.parts.options.segment_bytes.min(self.parts.active.capacity.saturating_mul(2))
+    }
+
     /// Whether the encoded batch fits into the active segment, using the reserve or not.
     fn fits(&self, use_reserve: bool) -> bool {
         let reserve = if use_reserve { 0 } else { self.parts.options.reserve_bytes };
@@ -197,7 +204,7 @@ impl Wal {
             + segment::header_room(&self.parts.seen)
             + options.reserve_bytes;
         let number = self.parts.active.number.next();
-        let ready = match self.ahead.take(number, needed, options.segment_bytes) {
+        let ready = match self.ahead.take(number, needed, self.next_capacity()) {
             Ok(ready) => ready,
             Err(error @ StorageError::NoSpace { .. }) => return Err(error),
             Err(error) => return Err(self.fail(error)),
@@ -305,7 +312,9 @@ impl LogStore for Wal {
             self.buffer = Vec::new();
         }
         if active.offset > active.capacity / 2 {
-            self.ahead.start(active.number.next(), self.parts.options.segment_bytes);
+            let number = active.number.next();
+            let capacity = self.next_capacity();
+            self.ahead.start(number, capacity);
         }
         Ok(())
     }
