@@ -5,7 +5,7 @@
 //! Its record is written on this arbiter: it is a few hundred bytes, and nothing else runs before the
 //! node is a member.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::raft::founding::{
     Answer, Ask, AskRound, Asked, Delivered, Effects, Founding, Letter, Me, Outgoing, Record,
     Reply, Seed, Sender, Stage,
 };
-use crate::raft::{self, NodeId};
+use crate::raft::{self, ClusterId, NodeId};
 use crate::rpc::{Call, Dialer, Expect, Method, Peer, Purpose, Responder};
 use crate::storage::{Batch, DataDir, StorageError};
 
@@ -73,6 +73,16 @@ pub struct FoundingCall {
     pub call: Call,
 }
 
+/// A hello named a cluster. Connection → founder. A hint; may be lost.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Greeted {
+    /// The seat that said so.
+    pub name: String,
+    /// Its cluster.
+    pub cluster_id: ClusterId,
+}
+
 /// Replies of other nodes, and the end of a round of asking. Task → founder; bounded by what the core
 /// wanted sent.
 #[derive(Message)]
@@ -92,6 +102,8 @@ pub struct Founder {
     supervisor: Recipient<Founded>,
     /// Whether the supervisor has been told.
     founded: bool,
+    /// Seats of the seed list that were last heard of in another cluster.
+    elsewhere: BTreeMap<String, ClusterId>,
 }
 
 impl Founder {
@@ -132,7 +144,16 @@ impl Founder {
             seeds: seeds.clone(),
         };
         let founding = Founding::new(me, record, random());
-        Ok(Founder { founding, seeds, directory, dialer, standing, supervisor, founded: false })
+        Ok(Founder {
+            founding,
+            seeds,
+            directory,
+            dialer,
+            standing,
+            supervisor,
+            founded: false,
+            elsewhere: BTreeMap::new(),
+        })
     }
 
     /// Runs what one input caused; `call` takes the reply to its caller, if the input came as a call.
@@ -185,6 +206,24 @@ impl Founder {
             if let Some(token) = durable {
                 work.push_back((self.founding.persisted(token), None));
             }
+        }
+    }
+
+    /// A node's certificate proves its seat, and it named another cluster. When most seats of the seed
+    /// list are in one other cluster, it is this directory that does not belong here.
+    fn heard_of_another(&mut self, own: ClusterId, Greeted { name, cluster_id }: Greeted) {
+        if cluster_id == own || !self.seeds.iter().any(|seed| seed.name == name) {
+            return;
+        }
+        self.elsewhere.insert(name, cluster_id);
+        let there = self.elsewhere.values().filter(|id| **id == cluster_id).count();
+        if 2 * there > self.seeds.len() {
+            let seats: Vec<&str> = self.elsewhere.keys().map(String::as_str).collect();
+            fatal::storage(&StorageError::Foreign {
+                path: self.directory.path().display().to_string(),
+                found: format!("cluster {own}"),
+                expected: format!("cluster {cluster_id}, in which {} are", seats.join(", ")),
+            });
         }
     }
 
@@ -322,5 +361,18 @@ impl Handler<Heard> for Founder {
             Heard::Letter(letter) => self.founding.received(letter),
         };
         self.run(effects, None, ctx);
+    }
+}
+
+impl Handler<Greeted> for Founder {
+    type Result = ();
+
+    fn handle(&mut self, message: Greeted, ctx: &mut Self::Context) {
+        if let Some(own) = self.founding.founded() {
+            self.heard_of_another(own.cluster_id, message);
+        } else {
+            let effects = self.founding.greeted(&message.name, message.cluster_id);
+            self.run(effects, None, ctx);
+        }
     }
 }

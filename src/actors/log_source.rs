@@ -7,16 +7,15 @@
 //! it cannot fill up before there are that many peers.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::raft::{Entry, Index};
 use crate::storage::{LogReader, StorageError};
 
 /// Reads that may wait for the reader thread.
-const READS_QUEUED_MAX: usize = 256;
+const READS_QUEUED_MAX: usize = 64;
 
 /// The newest entries, so that what was just appended is not read back from the disk.
 ///
@@ -41,7 +40,7 @@ struct Request {
 pub struct LogSource {
     recent: Arc<Mutex<Recent>>,
     capacity_bytes: u64,
-    requests: SyncSender<Request>,
+    requests: mpsc::Sender<Request>,
 }
 
 impl LogSource {
@@ -55,9 +54,9 @@ impl LogSource {
         persisted: Index,
         capacity_bytes: u64,
     ) -> std::io::Result<LogSource> {
-        let (requests, queue) = sync_channel::<Request>(READS_QUEUED_MAX);
+        let (requests, mut queue) = mpsc::channel::<Request>(READS_QUEUED_MAX);
         std::thread::Builder::new().name("log-reader".to_owned()).spawn(move || {
-            for request in queue {
+            while let Some(request) = queue.blocking_recv() {
                 let entries = reader.read(request.after, request.upto, request.max_bytes);
                 // A caller that has gone away needs no answer.
                 let _ = request.reply.send(entries);
@@ -129,7 +128,9 @@ impl LogSource {
         }
         let gone = || StorageError::OutOfRange { after, upto };
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request { after, upto, max_bytes, reply }).map_err(|_| gone())?;
+        let request = Request { after, upto, max_bytes, reply };
+        // An error says that the reader has ended, with the process.
+        self.requests.send(request).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 

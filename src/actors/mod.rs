@@ -34,6 +34,7 @@ pub mod admission;
 pub mod applier;
 pub mod deliver;
 pub mod disk_thread;
+pub mod door;
 pub mod election_timer;
 pub mod fatal;
 pub mod founder;

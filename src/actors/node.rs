@@ -58,12 +58,15 @@ pub struct Node {
     log: LogSource,
     standing: Arc<Standing>,
     newest_tick: NewestTick,
+    /// The newest tick that has been accounted for.
+    ticked: u64,
     neighbours: Neighbours,
     /// The newest batch handed to the disk, and the newest one completed in order.
     issued: PersistToken,
     completed: PersistToken,
-    /// Messages that wait for the disk, in the order of their tokens.
-    held: VecDeque<(PersistToken, Envelope)>,
+    /// Messages that wait for the disk. Their tokens come in any order: each names the first batch that
+    /// suffices for it.
+    held: BTreeMap<PersistToken, Vec<Envelope>>,
     /// Clients that wait for their entry, in the order of the log.
     waiters: VecDeque<(Index, Waiter)>,
     /// Linearizable reads that wait for their index.
@@ -89,10 +92,11 @@ impl Node {
             log,
             standing,
             newest_tick,
+            ticked: 0,
             neighbours,
             issued: PersistToken::default(),
             completed: PersistToken::default(),
-            held: VecDeque::new(),
+            held: BTreeMap::new(),
             waiters: VecDeque::new(),
             reads: HashMap::new(),
             next_read: ReadToken(0),
@@ -129,7 +133,7 @@ impl Node {
             if token <= self.completed {
                 self.send(envelope);
             } else {
-                self.held.push_back((token, envelope));
+                self.held.entry(token).or_default().push(envelope);
             }
         }
         if let Some(upto) = effects.commit {
@@ -216,25 +220,27 @@ impl Node {
         let upto = self.core.persisted_index();
         self.log.persisted(upto);
         self.standing.note_persisted(upto);
-        let ready = self.held.partition_point(|(waits_for, _)| *waits_for <= token);
-        let ready: Vec<_> = self.held.drain(..ready).collect();
-        for (_, envelope) in ready {
-            self.send(envelope);
+        let waiting = self.held.split_off(&PersistToken(token.0 + 1));
+        let ready = std::mem::replace(&mut self.held, waiting);
+        for (waited_for, envelopes) in ready {
+            assert!(waited_for <= self.completed, "nothing is said before it is durable (S17)");
+            envelopes.into_iter().for_each(|envelope| self.send(envelope));
         }
         self.run(effects);
     }
 
-    /// Term and vote of this batch are durable although entries before it wait for room: what waits
-    /// for exactly this batch claims only them.
+    /// Term and vote of this batch are durable although entries before it wait for room. What claims
+    /// entries waits on; the term and vote of earlier batches are superseded by these, so that whatever
+    /// else waited for one of them may leave (S7).
     fn hard_state_persisted(&mut self, token: PersistToken) {
-        let held = std::mem::take(&mut self.held);
-        for (waits_for, envelope) in held {
-            if waits_for == token {
-                self.send(envelope);
-            } else {
-                self.held.push_back((waits_for, envelope));
-            }
+        let effects = self.core.hard_state_persisted(token);
+        let mut ready = Vec::new();
+        for (_, envelopes) in self.held.range_mut(..=token) {
+            ready.extend(envelopes.extract_if(.., |held| !held.message.claims_entries()));
         }
+        self.held.retain(|_, envelopes| !envelopes.is_empty());
+        ready.into_iter().for_each(|envelope| self.send(envelope));
+        self.run(effects);
     }
 }
 
@@ -250,10 +256,11 @@ impl Handler<TickElapsed> for Node {
     type Result = ();
 
     fn handle(&mut self, message: TickElapsed, _: &mut Self::Context) {
-        // A backlog counts as one tick: only the newest is an input.
-        if message.number < self.newest_tick.load(Ordering::Relaxed) {
+        // A backlog counts as one tick: the first one handled stands for all sent by then.
+        if message.number <= self.ticked {
             return;
         }
+        self.ticked = self.newest_tick.load(Ordering::Relaxed);
         let effects = self.core.tick();
         self.run(effects);
     }

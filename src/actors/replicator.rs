@@ -61,8 +61,6 @@ pub struct Common {
     pub standing: Arc<Standing>,
     /// Where entries come from.
     pub log: LogSource,
-    /// Bytes of entries in one append; the core's own limit, so that ranges are read whole.
-    pub append_bytes: u64,
     /// Deadlines.
     pub patience: Patience,
 }
@@ -209,13 +207,14 @@ impl Replicator {
                 self.send_range(range, Vec::new());
                 continue;
             }
-            if let Some(entries) = self.common.log.read_recent(after, upto, self.budget()) {
+            if let Some(entries) = self.common.log.read_recent(after, upto, u64::MAX) {
                 self.send_range(range, entries);
                 continue;
             }
             self.reading = true;
-            let (log, budget) = (self.common.log.clone(), self.budget());
-            let reading = async move { log.read(after, upto, budget).await };
+            let log = self.common.log.clone();
+            // The core has cut the range already, by its own measure of sizes.
+            let reading = async move { log.read(after, upto, u64::MAX).await };
             ctx.spawn(reading.into_actor(self).map(move |entries, replicator, ctx| {
                 replicator.reading = false;
                 match entries {
@@ -228,11 +227,6 @@ impl Replicator {
                 replicator.pump(ctx);
             }));
         }
-    }
-
-    /// The core cuts its ranges to this size, except that it always sends one entry.
-    fn budget(&self) -> u64 {
-        self.common.append_bytes
     }
 
     fn send_range(&mut self, range: SendRange, entries: Vec<Entry>) {

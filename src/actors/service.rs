@@ -6,12 +6,13 @@
 //! are refused as busy before any work; peers' requests are bounded by their own windows and refused
 //! as busy only by a full mailbox.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::codec;
 use crate::codec::api::{
@@ -20,12 +21,13 @@ use crate::codec::api::{
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
-use crate::raft::{Boot, Index, NodeId, NodeStatus};
+use crate::raft::{Index, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::admission::Admission;
 use super::applier::answer_read;
-use super::founder::{Founder, FoundingCall};
+use super::door::Door;
+use super::founder::{Founder, FoundingCall, Greeted};
 use super::log_source::LogSource;
 use super::messages::{
     Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, Status, Stop, Waiter,
@@ -50,13 +52,22 @@ pub struct NodeService {
     founder: Addr<Founder>,
     stop: Recipient<Stop>,
     member: ArcSwapOption<Member>,
-    /// The newest boot counter seen of each node id (K4). Bounded by the seats' certificates: only
-    /// nodes of this cluster with a certificate get in.
-    boots: Mutex<HashMap<NodeId, Boot>>,
+    door: Door,
+    /// Questions about the node's state that are being answered.
+    questions: Arc<Semaphore>,
+    /// Pages of the log that are being read.
+    pages: Arc<Semaphore>,
 }
 
-/// Node ids whose boot counters are remembered.
-const BOOTS_MAX: usize = 4096;
+/// `Node.Status` and `Cluster.Members` answered at once; further ones are refused as busy.
+const QUESTIONS_MAX: usize = 64;
+
+/// `Node.Replication` answered at once: each reads the disk and shows every value.
+const PAGES_MAX: usize = 4;
+
+/// Commands shorter than this are copied out of the buffer they were received in. The log keeps recent
+/// commands in memory, and a slice of some bytes would keep its whole read buffer.
+const SHARED_BYTES_MIN: usize = 16 << 10;
 
 impl NodeService {
     /// A service of a node that is not a member yet.
@@ -67,56 +78,22 @@ impl NodeService {
         founder: Addr<Founder>,
         stop: Recipient<Stop>,
     ) -> NodeService {
-        let (member, boots) = (ArcSwapOption::empty(), Mutex::default());
-        NodeService { standing, admission, founder, stop, member, boots }
+        let door = Door::new(Arc::clone(&standing));
+        NodeService {
+            standing,
+            admission,
+            founder,
+            stop,
+            member: ArcSwapOption::empty(),
+            door,
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            pages: Arc::new(Semaphore::new(PAGES_MAX)),
+        }
     }
 
     /// The node has become a member.
     pub fn joined(&self, member: Member) {
         self.member.store(Some(Arc::new(member)));
-    }
-
-    fn judge(&self, peer: &Identity, hello: &Hello) -> Result<(), Refusal> {
-        let present = self.standing.present();
-        let own = &self.standing.identity;
-        let wrong = |message: String| Err(Refusal::new(Code::WrongPeer, message));
-        if let (Some(theirs), Some(ours)) = (hello.cluster_id, present.cluster_id)
-            && theirs != ours
-        {
-            return wrong(format!(
-                "{} is in cluster {theirs}, {} in cluster {ours}; one of the data directories \
-                 belongs elsewhere",
-                hello.name, own.name
-            ));
-        }
-        if let Some(receiver) = hello.receiver
-            && receiver != own.node_id
-        {
-            return wrong(format!("{} is node {}, not node {receiver}", own.name, own.node_id));
-        }
-        if hello.receiver.is_some() && present.cluster_id.is_none() {
-            // Taken now, the connection could never carry Raft.*: its hello is judged once.
-            let message = format!("{} has not joined a cluster yet", own.name);
-            return Err(Refusal::new(Code::Unavailable, message));
-        }
-        if peer.role() == Role::Node
-            && let Some(id) = hello.node_id
-        {
-            let mut boots = self.boots.lock().unwrap_or_else(PoisonError::into_inner);
-            if boots.len() >= BOOTS_MAX && !boots.contains_key(&id) {
-                boots.clear();
-            }
-            let newest = boots.entry(id).or_default();
-            if hello.boot < *newest {
-                return wrong(format!(
-                    "a newer process of {} (node {id}, boot {newest}) has been here; this one is \
-                     boot {}",
-                    hello.name, hello.boot
-                ));
-            }
-            *newest = hello.boot;
-        }
-        Ok(())
     }
 
     fn raft(&self, member: &Member, peer: &Peer, call: Call) {
@@ -175,7 +152,11 @@ impl NodeService {
                     return None;
                 }
             }
-            call.args
+            if call.args.len() < SHARED_BYTES_MIN {
+                Bytes::copy_from_slice(&call.args)
+            } else {
+                call.args
+            }
         };
         let waiter = self.waiter(call.reply, command.len())?;
         Some(Proposal { command, waiter })
@@ -204,8 +185,12 @@ impl NodeService {
             reply.send(&status_reply(&standing, None));
             return;
         };
+        let Ok(permit) = Arc::clone(&self.questions).try_acquire_owned() else {
+            return reply.refuse(busy());
+        };
         let asked = member.node.send(Status);
         tokio::spawn(async move {
+            let _permit = permit;
             match asked.await {
                 Ok(status) => reply.send(&status_reply(&standing, Some(&status))),
                 Err(_) => reply.refuse(busy()),
@@ -214,9 +199,13 @@ impl NodeService {
     }
 
     fn members(&self, member: &Member, reply: Responder) {
+        let Ok(permit) = Arc::clone(&self.questions).try_acquire_owned() else {
+            return reply.refuse(busy());
+        };
         let standing = Arc::clone(&self.standing);
         let asked = member.node.send(Status);
         tokio::spawn(async move {
+            let _permit = permit;
             match asked.await {
                 Ok(status) => reply.send(&members_reply(&standing, &status)),
                 Err(_) => reply.refuse(busy()),
@@ -229,8 +218,12 @@ impl NodeService {
             Ok(args) => args,
             Err(error) => return call.reply.refuse(bad_request(&error)),
         };
+        let Ok(permit) = Arc::clone(&self.pages).try_acquire_owned() else {
+            return call.reply.refuse(busy());
+        };
         let (standing, member) = (Arc::clone(&self.standing), Arc::clone(member));
         tokio::spawn(async move {
+            let _permit = permit;
             let Ok(status) = member.node.send(Status).await else {
                 return call.reply.refuse(busy());
             };
@@ -244,7 +237,15 @@ impl NodeService {
 
 impl Service for NodeService {
     fn greet(&self, peer: &Identity, hello: &Hello) -> Result<HelloAck, Refusal> {
-        self.judge(peer, hello)?;
+        if let Some(cluster_id) = hello.cluster_id
+            && peer.role() == Role::Node
+            && self.standing.present().cluster_id != Some(cluster_id)
+        {
+            // A hint; a full mailbox may lose it.
+            let name = peer.name().to_owned();
+            let _ = self.founder.try_send(Greeted { name, cluster_id });
+        }
+        self.door.judge(peer, hello)?;
         let own = &self.standing.identity;
         Ok(HelloAck {
             cluster_id: self.standing.present().cluster_id,
@@ -314,7 +315,13 @@ impl Service for NodeService {
         }
     }
 
-    fn closed(&self, _: &Arc<Peer>) {}
+    fn opened(&self, peer: &Arc<Peer>) {
+        self.door.opened(peer);
+    }
+
+    fn closed(&self, peer: &Arc<Peer>) {
+        self.door.closed(peer);
+    }
 
     fn refused(&self, _: SocketAddr, _: Reason) {}
 }

@@ -130,7 +130,6 @@ impl Supervisor {
             dialer: Arc::clone(dialer),
             standing: Arc::clone(standing),
             log: log.clone(),
-            append_bytes: config.raft.append_bytes,
             patience: Patience {
                 dial: Duration::from_secs(2).max(election * 2),
                 control: election,

@@ -138,6 +138,9 @@ struct WireEntry {
     m: Option<Arc<Membership>>,
 }
 
+/// No cluster counts that far; a term beyond it is refused, so that the next one can always be named.
+const TERM_MAX: u64 = 1 << 62;
+
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
 const MEMBERSHIP: u8 = 2;
@@ -152,6 +155,9 @@ fn unwrap<M: DeserializeOwned>(
     message: impl FnOnce(M) -> Result<Message, DecodeError>,
 ) -> Result<Envelope, DecodeError> {
     let wire: Wire<M> = decode_shared(bytes)?;
+    if wire.e.0 > TERM_MAX {
+        return Err(DecodeError::Content(format!("term {} is beyond {TERM_MAX}", wire.e)));
+    }
     let message = message(wire.m)?;
     Ok(Envelope { from: wire.f, to: wire.t, term: wire.e, request: wire.r, message })
 }

@@ -135,6 +135,22 @@ impl Disk {
         news
     }
 
+    /// Term and vote of this batch are durable although batches before it are not: the disk had no room
+    /// for entries, and let them go ahead. Older ones that still wait are superseded. False: that was
+    /// known, or there is no such batch.
+    pub(super) fn complete_hard_state(&mut self, token: PersistToken) -> bool {
+        let Some(at) = self.batches.iter().position(|batch| batch.token == token) else {
+            return false;
+        };
+        let Some(hard_state) = self.batches[at].hard_state else { return false };
+        assert_no_regress(self.durable, hard_state);
+        self.durable = hard_state;
+        for batch in self.batches.iter_mut().take(at + 1) {
+            batch.hard_state = None;
+        }
+        true
+    }
+
     /// The token a message must wait for, if any: the first batch after which the term it carries and
     /// what else it needs are durable.
     pub(super) fn awaits(&self, current: HardState, needs: Needs) -> Option<PersistToken> {
@@ -231,6 +247,27 @@ mod tests {
         disk.complete(vote.expect("a batch"));
         assert_eq!(disk.awaits(voted, Needs::Vote), None);
         assert_eq!(disk.awaits(voted, Needs::Entries(Index(2))), log);
+    }
+
+    #[test]
+    fn a_hard_state_that_went_ahead_frees_terms_and_votes_but_no_entries() {
+        let mut disk = Disk::new(HardState { term: Term(1), vote: None }, Index(1));
+        disk.write_hard_state(HardState { term: Term(2), vote: None });
+        disk.append(entry(2, 2));
+        let stuck = disk.take().expect("a batch").token;
+        let voted = HardState { term: Term(3), vote: Some(NodeId(7)) };
+        disk.write_hard_state(voted);
+        let ahead = disk.take().expect("a batch").token;
+
+        assert!(!disk.complete_hard_state(PersistToken(9)), "no such batch");
+        assert!(disk.complete_hard_state(ahead));
+        assert!(!disk.complete_hard_state(ahead), "it counts once");
+        assert_eq!(disk.durable(), voted);
+        assert_eq!(disk.awaits(voted, Needs::Vote), None);
+        assert_eq!(disk.awaits(voted, Needs::Entries(Index(2))), Some(stuck));
+        assert_eq!(disk.persisted(), Index(1));
+        assert!(disk.complete(ahead), "and all before it");
+        assert_eq!((disk.durable(), disk.persisted()), (voted, Index(2)));
     }
 
     #[test]

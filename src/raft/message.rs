@@ -36,6 +36,14 @@ pub struct Envelope {
     pub message: Message,
 }
 
+impl Message {
+    /// Whether it claims that entries are durable; all others claim no more than term and vote.
+    #[must_use]
+    pub fn claims_entries(&self) -> bool {
+        matches!(self, Message::AppendReply(_))
+    }
+}
+
 /// What is said. Every request is answered by exactly one reply of the kind below it, unless the
 /// node stops first.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -175,6 +175,19 @@ impl Node {
         self.finish()
     }
 
+    /// Term and vote of this batch are durable, though batches with entries before it wait for room on
+    /// the disk (D11).
+    pub fn hard_state_persisted(&mut self, token: PersistToken) -> Effects {
+        if self.common.disk.complete_hard_state(token)
+            && let Role::Candidate(campaign) = &mut self.role
+            && self.common.disk.durable() == self.common.hard_state()
+        {
+            campaign.own_vote_durable(self.common.id);
+            self.count_votes();
+        }
+        self.finish()
+    }
+
     /// The state machine has applied everything up to and including this index.
     pub fn applied(&mut self, upto: Index) -> Effects {
         self.common.set_applied(upto);
@@ -285,10 +298,15 @@ impl Node {
             }
             Message::AppendReply(reply) => {
                 if self.heed_reply(from, term)
-                    && term == self.common.term()
                     && let Role::Leader(leader) = &mut self.role
                 {
-                    leader.append_reply(&mut self.common, from, request, reply);
+                    if term == self.common.term() {
+                        leader.append_reply(&mut self.common, from, request, reply);
+                    } else {
+                        // An answer of a former term answers nothing; its request must not stay open
+                        // for it (S11, L10).
+                        leader.unanswered(from, request);
+                    }
                 }
             }
             Message::HeartbeatReply(reply) => {
