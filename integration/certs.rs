@@ -15,12 +15,13 @@ use std::process::{Command, Output as Finished};
 
 use balsa::certs::layout::ca_dir;
 use balsa::certs::{
-    Authority, CertsError, Facts, Identity, Issued, Presented, Profile, Purpose, RawParams, Role,
-    Validity, show, verify,
+    Authority, CertsError, Facts, Issued, Presented, Profile, Purpose, RawParams, Validity, show,
+    verify,
 };
 use balsa::cli::certs::{
     CertsCommand, Failure, InitOptions, IssueOptions, Output, ShowOptions, run,
 };
+use balsa::identity::{Identity, Role};
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
@@ -386,7 +387,7 @@ fn another_cluster_a_missing_ca_and_an_exposed_key_are_refused_by_name() {
     let key = out.path().join("ca/ca.key");
     chmod(&key, 0o644);
     let failure = init(&options(out.path())).expect_err("everybody may read the CA's key");
-    assert!(failure.to_string().contains("ca.key") && failure.to_string().contains("chmod 600"));
+    assert!(failure.to_string().contains("ca.key") && failure.to_string().contains("chmod o-rwx"));
     chmod(&key, 0o640);
     init(&options(out.path())).expect("readable by the group is accepted");
 

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use balsa::exit::Exit;
 use balsa::storage::faulty::{Failure, SECTOR_BYTES, Survival};
 use balsa::storage::{FaultyDisk, StorageError};
 
@@ -215,7 +216,7 @@ impl Verdicts {
                 self.cut += 1;
             }
             Err(error @ StorageError::Damaged { .. }) => {
-                assert_eq!(error.exit_status(), 65);
+                assert_eq!(Exit::of_storage(&error), Exit::Damaged);
                 self.damaged += 1;
             }
             Err(error) => panic!("{what:?}: {error}"),

@@ -36,7 +36,11 @@ if [[ -z $built ]]; then
     # procedural macros, which are shared libraries for the compiler and cannot be static.
     host=$(rustc -vV | sed -n 's/^host: //p')
     variable=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUSTFLAGS
-    export "$variable=-C target-feature=+crt-static"
+    # Without a dynamic loader the crate getrandom does not find libc's function by its name, and reads
+    # /dev/urandom instead, which an empty root lacks; told so, it asks the kernel.
+    export "$variable=-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\""
+    # Names of functions stay for backtraces; line tables would double the size.
+    export CARGO_PROFILE_RELEASE_STRIP=debuginfo
     step "static release build for $host" cargo build --locked --release --bins --target "$host"
     built=$TARGET/$host/release
 fi
@@ -72,10 +76,7 @@ fi
 
 for name in srvraft cltraft; do
     help=$("${inside[@]}" "/$name" --help 2>&1) || die "$name --help fails in an empty root: $help"
-    if [[ -z $help ]]; then
-        left_out "$name in an empty root" "it starts, but says nothing to --help yet"
-        exit 0
-    fi
+    [[ $help == *USAGE* ]] || die "$name --help says nothing of use in an empty root: $help"
     say "${BOLD}ok${PLAIN} $name runs in an empty root"
 done
 
@@ -86,7 +87,7 @@ done
 
 resolves() {
     local expected=$1 name=$2 said found=no
-    said=$(chroot "$root" /cltraft --certs /certs/admin --timeout 2s --endpoints "$name:1" status 2>&1) || true
+    said=$(chroot "$root" /cltraft --lang en --certs /certs/admin --timeout 2s --endpoints "$name:1" status 2>&1) || true
     if grep -qi refused <<<"$said"; then found=yes; fi
     [[ $found == "$expected" ]] || die "$name in an empty root: resolved $found, expected $expected: $said"
 }

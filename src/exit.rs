@@ -52,3 +52,26 @@ impl Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statuses_are_those_of_the_manual() {
+        let manual = include_str!("../docs/operations.md");
+        for (exit, code) in [
+            (Exit::Stopped, 0),
+            (Exit::Options, 64),
+            (Exit::Damaged, 65),
+            (Exit::AddressInUse, 71),
+            (Exit::Directory, 73),
+            (Exit::Disk, 74),
+            (Exit::NewerFormat, 76),
+            (Exit::Certificate, 78),
+        ] {
+            assert_eq!(exit.code(), code, "scripts rely upon these numbers");
+            assert!(manual.contains(&format!("| {code} |")), "{code} is not in the manual");
+        }
+    }
+}

@@ -7,7 +7,7 @@
 //!   cli                     what people type and read
 //!   actors, client          time, threads, queues      |  a client's retries
 //!   rpc, storage, certs     bytes over TLS             |  bytes on disk
-//!   codec                   bytes
+//!   codec, identity         bytes                   |  who a certificate speaks for
 //!   kv, raft                pure: inputs in, effects out
 //! ```
 
@@ -18,6 +18,7 @@ pub mod client;
 pub mod codec;
 pub mod config;
 pub mod exit;
+pub mod identity;
 pub mod kv;
 pub mod raft;
 pub mod rpc;

@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use balsa::certs::{Authority, Existing, Identity, Profile, Role, Validity};
+use balsa::certs::{Authority, Existing, Profile, Validity};
 use balsa::client::{Client, Options};
 use balsa::codec::api::{LogContent, ReplicationReply, StatusReply};
+use balsa::identity::{Identity, Role};
 use balsa::raft::RoleKind;
 use balsa::rpc::Tls;
 use bytes::Bytes;

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use balsa::certs::{Authority, Role};
+use balsa::certs::Authority;
+use balsa::identity::Role;
 use balsa::raft::RoleKind;
 
 use crate::harness::{Cluster, PATIENCE, Process, bytes, free_ports, issue, issue_all, until};

@@ -12,11 +12,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("founding", &["raft"]),
     ("codec", &["kv", "raft", "founding"]),
     ("storage", &["codec", "kv", "raft", "founding"]),
-    ("rpc", &["codec", "kv", "raft", "founding"]),
+    ("rpc", &["codec", "identity", "kv", "raft", "founding"]),
     // Certificates are made with the same names that connections check.
-    ("certs", &["codec", "raft", "rpc::identity"]),
-    ("client", &["certs", "rpc", "codec", "kv", "raft"]),
-    ("actors", &["config", "exit", "certs", "rpc", "storage", "codec", "kv", "raft", "founding"]),
+    ("identity", &[]),
+    ("certs", &["identity"]),
+    ("client", &["rpc", "codec", "identity", "kv", "raft"]),
+    (
+        "actors",
+        &["config", "exit", "rpc", "storage", "codec", "identity", "kv", "raft", "founding"],
+    ),
     // The face of both executables uses everything.
     ("cli", &["*"]),
     // Beside the layers: settings as values, exit statuses, and the set-up of logging.

@@ -302,7 +302,7 @@ impl Handler<FoundingCall> for Founder {
             reply.refuse(Refusal::new(Code::BadRequest, why));
         };
         let foreign = |from: &Sender| {
-            (from.name != peer.identity.name)
+            (from.name != peer.identity.name())
                 .then(|| format!("{} speaks for {}", peer.identity, from.name))
         };
         match call.method {

@@ -8,8 +8,9 @@ use actix_rt::Arbiter;
 
 use crate::config::NodeConfig;
 use crate::exit::Exit;
+use crate::identity::Role;
 use crate::kv;
-use crate::rpc::{Dialer, Limits, Role, Tls};
+use crate::rpc::{Dialer, Limits, Tls};
 use crate::storage::{DataDir, RealFs, StorageError};
 
 use super::admission::Admission;
@@ -54,7 +55,7 @@ struct Prepared {
 fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
     let tls = Tls::load(&config.certs, Some(&config.name)).map_err(certificate)?;
     let identity = tls.identity();
-    if identity.role != Role::Node || identity.name != config.name {
+    if identity.role() != Role::Node || identity.name() != config.name {
         return Err(certificate(format!(
             "the certificate in {} is for {identity}, not for node {}; issue one with `cltraft certs \
              issue node {}`",
@@ -64,16 +65,16 @@ fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
         )));
     }
     if let Some(cluster) = &config.cluster
-        && *cluster != identity.cluster
+        && cluster != identity.cluster()
     {
         return Err(certificate(format!(
             "--cluster says {cluster}, the certificate in {} says {}",
             config.certs.display(),
-            identity.cluster
+            identity.cluster()
         )));
     }
     let directory = DataDir::open(Arc::new(RealFs), &config.data_dir, &config.name)
-        .and_then(|directory| directory.bind_cluster_name(&identity.cluster).map(|()| directory))
+        .and_then(|directory| directory.bind_cluster_name(identity.cluster()).map(|()| directory))
         .map_err(|error| disk(&error))?;
     let listener = TcpListener::bind(config.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))

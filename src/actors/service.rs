@@ -18,9 +18,10 @@ use crate::codec::api::{
     Code, GetArgs, MemberStatus, MembersReply, RangeArgs, Refusal, ReplicationArgs, StatusReply,
 };
 use crate::codec::raft::{self as wire, Direction, RaftCall};
+use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
 use crate::raft::{Boot, Index, NodeId, NodeStatus};
-use crate::rpc::{Call, Hello, HelloAck, Identity, Method, Peer, Reason, Responder, Role, Service};
+use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::admission::Admission;
 use super::applier::answer_read;
@@ -98,7 +99,7 @@ impl NodeService {
             let message = format!("{} has not joined a cluster yet", own.name);
             return Err(Refusal::new(Code::Unavailable, message));
         }
-        if peer.role == Role::Node
+        if peer.role() == Role::Node
             && let Some(id) = hello.node_id
         {
             let mut boots = self.boots.lock().unwrap_or_else(PoisonError::into_inner);

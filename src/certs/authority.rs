@@ -16,7 +16,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::CertsError;
 use super::facts::{self, Facts, rfc3339};
-use super::identity::{Identity, Role, check_dns, check_label};
+use crate::identity::{Identity, Role, check_dns, check_label};
 
 /// Common name by which a CA of our own making is known; its organization is then the cluster.
 const CA_COMMON_NAME: &str = "Balsa CA";

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::identity::NameError;
+
 /// A failure to make, write or read certificates. Nothing that existed before was changed, unless
 /// the variant says so.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +56,7 @@ pub enum CertsError {
         path: PathBuf,
     },
     /// Others than owner and group may read a private key.
-    #[error("{} can be read by everybody (mode {mode:04o}); chmod 600 {}", path.display(), path.display())]
+    #[error("{} can be read by everybody (mode {mode:04o}); chmod o-rwx {}", path.display(), path.display())]
     KeyExposed {
         /// The key.
         path: PathBuf,
@@ -106,6 +108,13 @@ impl CertsError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         matches!(self, CertsError::BadValue { .. })
+    }
+}
+
+impl From<NameError> for CertsError {
+    fn from(error: NameError) -> CertsError {
+        let NameError { what, value, rule } = error;
+        CertsError::BadValue { what, value, rule }
     }
 }
 

@@ -11,7 +11,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, Pem, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-use super::identity::{Identity, Role, check_label};
+use crate::identity::{Identity, Role, check_label};
 
 /// Days before its end from which on a certificate is reported.
 const SOON_DAYS: i64 = 30;

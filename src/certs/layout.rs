@@ -12,22 +12,17 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::authority::{Authority, Issued};
 use super::error::CertsError;
+use crate::identity::files::{CA_CRT, TLS_CRT, TLS_KEY, exposed_mode};
 
 /// The CA's directory inside `OUT`; therefore no seat's or client's name.
 pub const CA_DIR: &str = "ca";
-/// CA certificates to trust, in every directory.
-pub const CA_CRT: &str = "ca.crt";
 /// The CA's private key, in the CA's directory only.
 pub const CA_KEY: &str = "ca.key";
-/// The process's certificate, intermediates after it if there are any.
-pub const TLS_CRT: &str = "tls.crt";
-/// The process's private key.
-pub const TLS_KEY: &str = "tls.key";
 
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
@@ -179,18 +174,15 @@ pub fn is_issued(dir: &Path) -> Result<bool, CertsError> {
     }
 }
 
-/// Refuses a private key that everybody may read. Readable by the group is accepted: `fsGroup` of
-/// Kubernetes makes it so.
+/// Refuses a private key that everybody may read, by the rule of [`exposed_mode`].
 ///
 /// # Errors
 /// [`CertsError::KeyExposed`], or [`CertsError::Io`] if its mode cannot be asked for.
 pub fn check_key_mode(key: &Path) -> Result<(), CertsError> {
-    let mode =
-        fs::metadata(key).map_err(CertsError::io("read", key))?.permissions().mode() & 0o7777;
-    if mode & 0o007 != 0 {
-        return Err(CertsError::KeyExposed { path: key.to_path_buf(), mode });
+    match exposed_mode(key).map_err(CertsError::io("read", key))? {
+        None => Ok(()),
+        Some(mode) => Err(CertsError::KeyExposed { path: key.to_path_buf(), mode }),
     }
-    Ok(())
 }
 
 pub(super) fn read(path: &Path) -> Result<String, CertsError> {

@@ -1,7 +1,6 @@
 //! Certificates: who a process is, written down so that openssl and rustls both agree.
 //!
-//! Tour: [`identity`] is the one URI name of a certificate, `balsa://<cluster>/<role>/<name>`;
-//! [`authority`] makes the CA and everything it signs, with rcgen (mission C6); [`layout`] puts the
+//! Tour: [`authority`] makes the CA and everything it signs, with rcgen (mission C6); [`layout`] puts the
 //! results on disk, in whole directories, and never over an existing CA or key unless told so;
 //! [`facts`] reads certificates back, whoever made them; [`verify`] asks the verifier that nodes use;
 //! [`show`] puts both together for files and directories, and says what a node would object to.
@@ -15,7 +14,6 @@
 pub mod authority;
 mod error;
 pub mod facts;
-pub mod identity;
 pub mod layout;
 mod show;
 mod verify;
@@ -23,7 +21,6 @@ mod verify;
 pub use authority::{Authority, Issued, Profile, RawParams, Validity};
 pub use error::CertsError;
 pub use facts::Facts;
-pub use identity::{Identity, Role};
 pub use layout::{Existing, Written};
 pub use show::{Presented, show};
 pub use verify::{Purpose, verify};

@@ -9,9 +9,10 @@ use time::OffsetDateTime;
 
 use super::error::CertsError;
 use super::facts::{self, Facts};
-use super::identity::{Identity, Role};
-use super::layout::{CA_CRT, CA_KEY, check_key_mode, read};
+use super::layout::{CA_KEY, check_key_mode, read};
 use super::verify::{Purpose, verify};
+use crate::identity::files::CA_CRT;
+use crate::identity::{Identity, Role};
 
 /// One certificate of a file.
 #[derive(Clone, Debug, Serialize)]

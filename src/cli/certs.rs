@@ -5,6 +5,7 @@
 
 mod report;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,10 @@ use time::OffsetDateTime;
 
 use self::report::{Report, print_json, print_text};
 use crate::certs::facts::rfc3339;
-use crate::certs::identity::check_dns;
-use crate::certs::layout::{CA_KEY, TLS_CRT, ca_dir, is_issued, leaf_dir};
-use crate::certs::{
-    Authority, CertsError, Existing, Identity, Presented, Profile, Role, Validity, Written, show,
-};
+use crate::certs::layout::{CA_KEY, ca_dir, is_issued, leaf_dir};
+use crate::certs::{Authority, CertsError, Existing, Presented, Profile, Validity, Written, show};
+use crate::identity::files::TLS_CRT;
+use crate::identity::{Identity, Role, check_dns};
 
 /// More seats than any Raft cluster should have; a typing error beyond it.
 const MAX_NODES: u32 = 100;
@@ -257,7 +257,7 @@ fn issue(options: &IssueOptions, output: Output, to: &mut dyn Write) -> Result<(
             "the CA does not say which cluster it signs for; name it with --cluster".into(),
         ]));
     };
-    let identity = Identity::new(cluster, role, &options.name)?;
+    let identity = Identity::new(cluster, role, &options.name).map_err(CertsError::from)?;
     let profile = Profile { identity, dns, ips, validity };
     let existing = if options.force { Existing::Replace } else { Existing::Refuse };
     match make(&authority, &profile, &options.out, existing) {
@@ -408,7 +408,7 @@ impl Problems {
         }
     }
 
-    fn take<T>(&mut self, result: Result<T, CertsError>) -> Option<T> {
+    fn take<T>(&mut self, result: Result<T, impl Display>) -> Option<T> {
         result.map_err(|e| self.add(e.to_string())).ok()
     }
 

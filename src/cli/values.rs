@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::identity::check_label;
+
 /// `10ms`, `5s`, `2m`, `1h`; a bare number counts in `unit`.
 pub(crate) fn duration(text: &str, unit: Duration) -> Result<Duration, String> {
     let wanted = || format!("'{text}' is not a duration such as 10ms, 5s or 2m");
@@ -56,15 +58,9 @@ pub(crate) fn host_ports(text: &str) -> Result<Vec<String>, String> {
 
 /// A seat's name: a DNS label, because it becomes one in Kubernetes.
 pub(crate) fn seat(text: &str) -> Result<String, String> {
-    let fits = (1..=63).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("'{text}' is not a seat's name such as raft-1 (a-z, 0-9 and -, 63 at most)"))
-    }
+    check_label("the seat", text).map(|()| text.to_owned()).map_err(|_| {
+        format!("'{text}' is not a seat's name such as raft-1 (a-z, 0-9 and -, 63 at most)")
+    })
 }
 
 /// A number from `low` to `high`.

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::identity::Role;
 use super::limits::Limits;
+use crate::identity::Role;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {

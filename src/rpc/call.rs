@@ -15,13 +15,13 @@ use tokio::sync::{Notify, oneshot};
 use super::close::{CloseCode, CloseNotice};
 use super::frame::{Head, Kind};
 use super::hello::Hello;
-use super::identity::Identity;
 use super::limits::Limits;
 use super::methods::{Binding, METHOD_NAME_MAX, Method, REPLY_BYTES_MAX};
 use super::outbox::Outbox;
 use super::wire::{self, COPY_MAX, Encoded};
 use crate::codec::api::{Code, Refusal};
 use crate::codec::decode_shared;
+use crate::identity::Identity;
 
 /// Tells one accepted connection from every other of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,8 +86,8 @@ impl Peer {
 
     /// Whether this peer may make this call on this connection.
     pub(super) fn authorize(&self, method: Method) -> Result<(), Refusal> {
-        if !method.allows(self.identity.role) {
-            let role = self.identity.role;
+        if !method.allows(self.identity.role()) {
+            let role = self.identity.role();
             let message = format!("{method} may not be called with a {role} certificate");
             return Err(Refusal::new(Code::Denied, message));
         }

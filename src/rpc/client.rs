@@ -22,7 +22,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::close::CloseReason;
 use super::frame::{Head, Item, Kind};
 use super::hello::HelloAck;
-use super::identity::Identity;
 use super::limits::Limits;
 use super::methods::Method;
 use super::outbox::Outbox;
@@ -31,6 +30,7 @@ use super::tls::unix_now;
 use super::wire::{self, Encoded};
 use crate::codec::api::Refusal;
 use crate::codec::{decode, decode_shared};
+use crate::identity::Identity;
 
 /// Why a call has no result.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -5,8 +5,8 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::printable;
 use super::tls::{alert_meaning, tls_error};
+use crate::identity::printable;
 
 /// The word a close frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

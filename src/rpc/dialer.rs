@@ -16,13 +16,13 @@ use super::client::{Connection, Shared};
 use super::close::CloseReason;
 use super::frame::{Head, Kind};
 use super::hello::{Hello, HelloAck};
-use super::identity::Identity;
 use super::limits::Limits;
 use super::refusals::Reason;
 use super::stream::{Buffered, Source, buffered, write_frame};
 use super::tls::{Tls, Witness, certificate_end, tls_error};
 use crate::codec::api::Refusal;
 use crate::codec::{DecodeError, decode};
+use crate::identity::Identity;
 
 /// Whom a dialer accepts at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::hello::HELLO_BYTES_MAX;
-use super::identity::printable;
 use super::methods::{METHOD_NAME_MAX, Method, REPLY_BYTES_MAX};
+use crate::identity::printable;
 
 /// The frame format's version, the first byte after the length.
 pub const FRAME_VERSION: u8 = 1;

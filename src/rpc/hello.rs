@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::Identity;
+use crate::identity::Identity;
 use crate::raft::{Boot, ClusterId, Index, NodeId, Term};
 
 /// The protocol versions this code speaks, oldest and newest.
@@ -107,7 +107,7 @@ impl Hello {
     pub fn client(identity: &Identity) -> Hello {
         Hello {
             versions: VERSIONS,
-            name: identity.name.clone(),
+            name: identity.name().to_owned(),
             cluster_id: None,
             node_id: None,
             boot: Boot::default(),

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use super::identity::Role;
 use crate::codec::api::Code;
+use crate::identity::Role;
 use crate::kv::limits::{PAGE_BYTES_MAX, REQUEST_BYTES_MAX};
 
 /// A remote procedure, named `Service.Method` on the wire.

@@ -4,8 +4,7 @@
 //! replies come in any order. From the bottom up:
 //!
 //! * `frame` what the bytes mean, as a pure parser; `wire` the bodies, MessagePack;
-//! * `identity` whom a certificate speaks for; `tls` certificates, trust, and what is wrong with them
-//!   in a sentence; `methods` who may call what;
+//! * `tls` certificates, trust, and what is wrong with them in a sentence; `methods` who may call what;
 //! * `hello` the first exchange, without which a connection does not count as up;
 //! * `stream` and `outbox` reading and writing in batches;
 //! * `server`, `admission`, `connection`, `call` the accepting side;
@@ -24,7 +23,6 @@ mod connection;
 mod dialer;
 pub mod frame;
 pub mod hello;
-pub mod identity;
 pub mod limits;
 pub mod methods;
 mod outbox;
@@ -41,7 +39,6 @@ pub use client::{CallError, Connection, NotSent};
 pub use close::{CloseCode, CloseNotice, CloseReason};
 pub use dialer::{DialError, Dialer, Expect};
 pub use hello::{Hello, HelloAck, Purpose};
-pub use identity::{Identity, IdentityError, Role};
 pub use limits::Limits;
 pub use methods::Method;
 pub use refusals::Reason;

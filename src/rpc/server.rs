@@ -22,7 +22,6 @@ use super::close::CloseReason;
 use super::connection;
 use super::frame::{Head, Kind};
 use super::hello::{Hello, HelloAck, VERSIONS};
-use super::identity::{Identity, printable};
 use super::limits::Limits;
 use super::refusals::{Reason, RefusalLog};
 use super::stop::Stop;
@@ -30,6 +29,7 @@ use super::stream::{Buffered, Source, buffered, linger, write_frame};
 use super::tls::{Tls, certificate_end};
 use crate::codec::api::{Code, Refusal};
 use crate::codec::decode;
+use crate::identity::{Identity, printable};
 
 /// What a node does with the connections and calls it is given. Called on the listener's thread, so
 /// nothing here may block.
@@ -351,14 +351,14 @@ fn judge(
             ours.min, ours.max, theirs.min, theirs.max
         ))
     })?;
-    if hello.name != identity.name {
+    if hello.name != identity.name() {
         let message = format!(
             "the hello is of {}, but the certificate is for {identity}",
             printable(&hello.name)
         );
         return Err((Reason::WrongName, Refusal::new(Code::WrongPeer, message)));
     }
-    slot.established(identity.role)
+    slot.established(identity.role())
         .map_err(|limit| (Reason::Full, Refusal::new(Code::Busy, limit)))?;
     let ack = shared.service.greet(identity, &hello).map_err(|refusal| (Reason::Hello, refusal))?;
     Ok((ack, hello, version))

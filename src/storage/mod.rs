@@ -181,8 +181,7 @@ pub trait LogReader: Send + Sync {
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// No room. Nothing was written; term and vote still have their reserve. Exit status 74, if it
-    /// keeps the node from starting.
+    /// No room. Nothing was written; term and vote still have their reserve.
     #[error("no space left for {path}: make room on its volume; a running node goes on by itself")]
     NoSpace {
         /// What should have been written.
@@ -196,7 +195,7 @@ pub enum StorageError {
         /// Asked up to this index.
         upto: Index,
     },
-    /// Damage that is no torn tail (D8). Exit status 65.
+    /// Damage that is no torn tail (D8).
     #[error("{path} is damaged at byte {offset}: {what}")]
     Damaged {
         /// The file.
@@ -206,7 +205,7 @@ pub enum StorageError {
         /// What is wrong, and the way out.
         what: String,
     },
-    /// The directory is locked by another process. Exit status 73.
+    /// The directory is locked by another process.
     #[error(
         "{path} is in use by another process; stop it first, or give this node its own --data-dir"
     )]
@@ -214,7 +213,7 @@ pub enum StorageError {
         /// The directory.
         path: String,
     },
-    /// The directory belongs to another node or cluster. Exit status 73.
+    /// The directory belongs to another node or cluster.
     #[error("{path} belongs to {found}, not to {expected}")]
     Foreign {
         /// The directory.
@@ -224,7 +223,7 @@ pub enum StorageError {
         /// Whose it should be.
         expected: String,
     },
-    /// Written by a newer version. Exit status 76.
+    /// Written by a newer version.
     #[error("{path} has format {found}, this version reads up to {known}: use a newer srvraft")]
     NewerFormat {
         /// The file.
@@ -234,7 +233,7 @@ pub enum StorageError {
         /// The newest one known here.
         known: u32,
     },
-    /// The disk failed. Exit status 74.
+    /// The disk failed.
     #[error("{action} {path} failed: {source}")]
     Io {
         /// What was tried.
@@ -247,19 +246,6 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// The exit status of a process that ends for this reason.
-    #[must_use]
-    pub fn exit_status(&self) -> u8 {
-        match self {
-            StorageError::Damaged { .. } => 65,
-            StorageError::Locked { .. } | StorageError::Foreign { .. } => 73,
-            StorageError::NoSpace { .. }
-            | StorageError::OutOfRange { .. }
-            | StorageError::Io { .. } => 74,
-            StorageError::NewerFormat { .. } => 76,
-        }
-    }
-
     /// An error of the operating system: no room, or a failure.
     pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> StorageError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};

@@ -8,11 +8,12 @@ use std::path::Path;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::certs::{Authority, Existing, Identity, Profile, Role, Validity};
+use crate::certs::{Authority, Existing, Profile, Validity};
 use crate::codec::api::{
     KeyValue, LogContent, LogLine, MemberStatus, MembersReply, ReplicationArgs, ReplicationReply,
     StatusReply,
 };
+use crate::identity::{Identity, Role};
 use crate::kv::command::Versioned;
 use crate::raft::{Index, NodeId, RoleKind, Term};
 use crate::rpc;
@@ -140,7 +141,7 @@ impl Seat {
 }
 
 impl rpc::Service for Seat {
-    fn greet(&self, _: &rpc::Identity, _: &rpc::Hello) -> Result<rpc::HelloAck, Refusal> {
+    fn greet(&self, _: &Identity, _: &rpc::Hello) -> Result<rpc::HelloAck, Refusal> {
         Ok(rpc::HelloAck::new(self.name()))
     }
 

@@ -218,7 +218,7 @@ async fn the_table_of_roles_holds_on_the_wire() {
             let ask = Ask::Echo(Bytes::new());
             let called = connection.call_timeout::<_, Bytes>(method, &ask, SOON).await;
             let denied = called.as_ref().is_err_and(|e| code(e) == Some(Code::Denied));
-            assert_eq!(denied, !method.allows(dialer.identity().role), "{method} by {uri}");
+            assert_eq!(denied, !method.allows(dialer.identity().role()), "{method} by {uri}");
             assert_eq!(called.is_ok(), !denied, "{method} by {uri}: {called:?}");
         }
     }

@@ -13,10 +13,11 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::pki::{Ca, Spec, ca};
 use crate::codec::api::{Code, Refusal};
+use crate::identity::Identity;
 use crate::raft::{ClusterId, NodeId};
 use crate::rpc::{
-    Call, Connection, DialError, Dialer, Expect, Hello, HelloAck, Identity, Limits, Method, Peer,
-    Reason, Responder, Service, Stopper, Tls, serve, stop,
+    Call, Connection, DialError, Dialer, Expect, Hello, HelloAck, Limits, Method, Peer, Reason,
+    Responder, Service, Stopper, Tls, serve, stop,
 };
 
 pub(super) const CLUSTER: ClusterId = ClusterId(7);
@@ -48,7 +49,7 @@ pub(super) struct Tester {
 
 impl Service for Tester {
     fn greet(&self, peer: &Identity, hello: &Hello) -> Result<HelloAck, Refusal> {
-        assert_eq!(peer.name, hello.name, "the transport has compared them");
+        assert_eq!(peer.name(), hello.name, "the transport has compared them");
         if self.unfriendly {
             return Err(Refusal::new(Code::Unavailable, "not today"));
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 
-use crate::rpc::identity::{Identity, IdentityError};
+use crate::identity::{Identity, IdentityError};
 use crate::rpc::refusals::Reason;
 
 /// What is wrong with the other side's certificate.

@@ -1,18 +1,17 @@
 //! Certificates and keys on disk, and everything that can be wrong with our own.
 //!
-//! The only user of `rustls-pemfile`. Layout: `ca.crt`, and `NAME.crt` with `NAME.key` where the
-//! seat's own exist, else `tls.crt` with `tls.key`.
+//! The only user of `rustls-pemfile`. The files' names are in [`crate::identity::files`].
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fault::utc;
-use crate::rpc::identity::{Identity, IdentityError, Role};
+use crate::identity::files::{CA_CRT, exposed_mode, pair};
+use crate::identity::{Identity, IdentityError, Role};
 
 /// What is wrong with our own certificates: which file, and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +140,7 @@ impl TlsFiles {
     /// # Errors
     /// [`TlsError`] names the file and the way out.
     pub fn read(directory: &Path, seat: Option<&str>) -> Result<TlsFiles, TlsError> {
-        let ca_path = directory.join("ca.crt");
+        let ca_path = directory.join(CA_CRT);
         let ca = certificates(&ca_path)?;
         let (certificate_path, key_path) = pair(directory, seat);
         let chain = certificates(&certificate_path)?;
@@ -177,7 +176,7 @@ impl TlsFiles {
     }
 
     fn check_seat(&self, seat: &str) -> Result<(), TlsError> {
-        if self.identity.role != Role::Node || self.identity.name != seat {
+        if self.identity.role() != Role::Node || self.identity.name() != seat {
             return Err(TlsError::WrongSeat {
                 path: self.certificate_path.clone(),
                 found: Box::new(self.identity.clone()),
@@ -200,7 +199,7 @@ impl TlsFiles {
             return Err(TlsError::NotYetValid { path, when: moment(self.not_before) });
         }
         let (server, client) = self.usages;
-        let lacks = match self.identity.role {
+        let lacks = match self.identity.role() {
             Role::Node if !server => Some("serverAuth"),
             _ if !client => Some("clientAuth"),
             _ => None,
@@ -218,17 +217,6 @@ impl TlsFiles {
 fn moment(seconds: i64) -> String {
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .map_or_else(|_| "an impossible date".to_owned(), utc)
-}
-
-/// The files of the certificate and the key: the seat's own if either exists, else the common ones.
-fn pair(directory: &Path, seat: Option<&str>) -> (PathBuf, PathBuf) {
-    if let Some(seat) = seat {
-        let own = (directory.join(format!("{seat}.crt")), directory.join(format!("{seat}.key")));
-        if own.0.exists() || own.1.exists() {
-            return own;
-        }
-    }
-    (directory.join("tls.crt"), directory.join("tls.key"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -254,17 +242,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(found)
 }
 
-/// The key of a file that is not open to everybody. Group access is accepted: Kubernetes' `fsGroup`
-/// makes mounted keys group-readable.
+/// The key of a file that is not open to everybody.
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    const OTHERS: u32 = 0o007;
     let text = read(path)?;
-    let mode = fs::metadata(path)
-        .map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?
-        .permissions()
-        .mode();
-    if mode & OTHERS != 0 {
-        return Err(TlsError::OpenKey { path: path.to_owned(), mode: mode & 0o7777 });
+    let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
+    if let Some(mode) = exposed_mode(path).map_err(unreadable)? {
+        return Err(TlsError::OpenKey { path: path.to_owned(), mode });
     }
     let content = |fault: String| TlsError::Content { path: path.to_owned(), fault };
     match rustls_pemfile::private_key(&mut text.as_slice()) {

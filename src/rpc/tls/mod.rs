@@ -32,7 +32,7 @@ pub(super) use fault::{Witness, alert_meaning, tls_error};
 pub use files::{TlsError, TlsFiles};
 
 use super::dialer::Expect;
-use super::identity::Identity;
+use crate::identity::Identity;
 use verify::{PeerCheck, ServerCheck};
 
 /// Our own identity and whom we trust.
@@ -109,7 +109,7 @@ impl Tls {
         let witness = Witness::default();
         let check = PeerCheck {
             chain: snapshot.peers.clone(),
-            cluster: self.identity.cluster.clone(),
+            cluster: self.identity.cluster().to_owned(),
             witness: witness.clone(),
         };
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
@@ -131,7 +131,7 @@ impl Tls {
         let witness = Witness::default();
         let check = ServerCheck {
             chain: snapshot.servers.clone() as Arc<dyn ServerCertVerifier>,
-            cluster: self.identity.cluster.clone(),
+            cluster: self.identity.cluster().to_owned(),
             expect: expect.clone(),
             witness: witness.clone(),
         };

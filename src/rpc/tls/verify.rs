@@ -14,8 +14,8 @@ use x509_parser::extensions::ExtendedKeyUsage;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fault::{Fault, Witness};
+use crate::identity::{Identity, Role};
 use crate::rpc::dialer::Expect;
-use crate::rpc::identity::{Identity, Role};
 
 /// The extended key usages, as RFC 5280 4.2.1.12 calls them.
 const CLIENT_USAGE: &str = "clientAuth";
@@ -51,7 +51,7 @@ impl fmt::Debug for ServerCheck {
 /// The URI name of a certificate, if it is of this cluster.
 fn identity_in(cluster: &str, end_entity: &CertificateDer<'_>) -> Result<Identity, Fault> {
     let found = Identity::of_certificate(end_entity).map_err(Fault::Identity)?;
-    if found.cluster == cluster {
+    if found.cluster() == cluster {
         Ok(found)
     } else {
         Err(Fault::WrongCluster { own: cluster.to_owned(), found })
@@ -143,11 +143,11 @@ impl ServerCheck {
     fn judge(&self, end_entity: &CertificateDer<'_>) -> Result<(), Fault> {
         states_usage(end_entity, SERVER_USAGE, |usage| usage.server_auth)?;
         let found = identity_in(&self.cluster, end_entity)?;
-        if found.role != Role::Node {
+        if found.role() != Role::Node {
             return Err(Fault::NotANode { found });
         }
         match &self.expect {
-            Expect::Node(name) if *name != found.name => {
+            Expect::Node(name) if name != found.name() => {
                 Err(Fault::WrongNode { expected: name.clone(), found })
             }
             Expect::Node(_) | Expect::AnyNode => Ok(()),
