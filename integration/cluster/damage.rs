@@ -87,7 +87,7 @@ fn a_small_file_that_is_damaged_or_missing_is_refused() {
         assert!(said.contains(&path.display().to_string()), "{said}");
         fs::remove_file(&path).expect("removed");
         let (code, said) = cluster.nodes[0].refuse();
-        assert_eq!(code, 65, "{name} is missing, and there is a log (D17):\n{said}");
+        assert_eq!(code, 65, "{name} is missing, and there is a log (D17, M6):\n{said}");
         assert!(said.contains(&path.display().to_string()), "{said}");
         fs::write(&path, &good).expect("put back");
     }

@@ -120,14 +120,24 @@ impl Founder {
     ) -> Result<Founder, StorageError> {
         let record = match directory.founding()? {
             None => Record::default(),
-            Some(bytes) => {
-                msgpack::decode::<Record>(&bytes).map_err(|error| StorageError::Damaged {
-                    path: config.data_dir.join("founding").display().to_string(),
-                    offset: 0,
-                    what: format!("the founding record cannot be read: {error}"),
-                })?
-            }
+            Some(bytes) => msgpack::decode::<Record>(&bytes).map_err(|error| {
+                damaged(config, format!("the founding record cannot be read: {error}"))
+            })?,
         };
+        // The decision was on disk before the cluster was written down. Without this check a node that
+        // lost the file would count as empty, beside its old log, and found another cluster (M6).
+        if let Some(cluster) = directory.cluster()
+            && !matches!(record.stage, Stage::Decided(_))
+        {
+            return Err(damaged(
+                config,
+                format!(
+                    "the decision that founded cluster {cluster}, to which the directory belongs, is \
+                     gone; put the file back, or move the data directory aside (keep it) and start \
+                     with an empty one, as a new node"
+                ),
+            ));
+        }
         if let Stage::Held(draft) = &record.stage {
             tracing::info!(cluster = %draft.cluster_id, "a founding draft was held at the last stop");
         }
@@ -301,6 +311,11 @@ impl Founder {
             Asked { seat: Some(seed.name), result }
         }
     }
+}
+
+fn damaged(config: &NodeConfig, what: String) -> StorageError {
+    let path = config.data_dir.join("founding").display().to_string();
+    StorageError::Damaged { path, offset: 0, what }
 }
 
 impl Actor for Founder {
