@@ -34,6 +34,10 @@ const LEADER: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(30);
 /// How often a process is looked at while it is waited for.
 const LOOK: Duration = Duration::from_millis(20);
+/// Where free ports are looked for: registered for few, below what Linux takes for itself (32768).
+const PORTS: std::ops::Range<u16> = 11_000..31_000;
+/// How many of them are tried.
+const PORT_TRIES: usize = 10_000;
 
 /// A cluster's directory.
 struct Cluster {
@@ -81,28 +85,68 @@ async fn act(local: &Local, settings: &Settings) -> Result<Exit, Failure> {
         }
         LocalAction::Kill(node) => {
             let cluster = Cluster::open(&local.dir, srvraft().unwrap_or_default())?;
-            let process = cluster.process(cluster.seat(node)?);
-            process.kill().map_err(|error| io_failure("kill", &process.pid_file, &error))?;
+            let seed = cluster.seat(node)?;
+            let process = cluster.process(seed);
+            let ran =
+                process.kill().map_err(|error| io_failure("kill", &process.pid_file, &error))?;
             gone(&process, LOOK * 500).await?;
+            say(settings, "killed", &seed.name, ran);
         }
         LocalAction::Stop(node) => {
             let cluster = Cluster::open(&local.dir, srvraft().unwrap_or_default())?;
-            let process = cluster.process(cluster.seat(node)?);
-            process.terminate().map_err(|error| io_failure("stop", &process.pid_file, &error))?;
+            let seed = cluster.seat(node)?;
+            let process = cluster.process(seed);
+            let ran = process
+                .terminate()
+                .map_err(|error| io_failure("stop", &process.pid_file, &error))?;
             patiently(gone(&process, STOP), lang, || None).await?;
+            say(settings, "stopped", &seed.name, ran);
         }
         LocalAction::Start(node) => {
             let cluster = Cluster::open(&local.dir, srvraft()?)?;
             let seed = cluster.seat(node)?;
-            cluster.start(seed)?;
+            let started = cluster.start(seed)?;
             patiently(cluster.answers(seed, settings), lang, || None).await?;
+            say(settings, "started", &seed.name, started);
         }
         LocalAction::Down => {
             let cluster = Cluster::open(&local.dir, srvraft().unwrap_or_default())?;
-            patiently(cluster.down(), lang, || None).await?;
+            let ran = patiently(cluster.down(), lang, || None).await?;
+            let said = match (settings.output, ran.is_empty()) {
+                (Output::Json, _) => {
+                    let ran = ran.into_iter().map(Json::from).collect();
+                    Object::default().with("stopped", Json::List(ran)).line()
+                }
+                (Output::Text, true) => {
+                    lang.pick("no node was running", "ningún nodo estaba en marcha").to_owned()
+                }
+                (Output::Text, false) => {
+                    format!("{}: {}", ran.join(", "), lang.pick("stopped", "detenidos"))
+                }
+            };
+            Teller::new(settings.output, lang).say(&(said + "\n"));
         }
     }
     Ok(Exit::Done)
+}
+
+/// Says what was done to a node, or that there was nothing to do: `done` is the field's name in JSON.
+fn say(settings: &Settings, done: &'static str, name: &str, did: bool) {
+    let lang = settings.lang;
+    let said = match settings.output {
+        Output::Json => Object::default().with("name", name).with(done, did).line(),
+        Output::Text => {
+            let verb = match (done, did) {
+                ("killed", true) => lang.pick("is killed", "muerto con kill -9"),
+                ("stopped", true) => lang.pick("has stopped", "detenido"),
+                ("started", true) => lang.pick("runs", "en marcha"),
+                ("started", false) => lang.pick("was running already", "ya estaba en marcha"),
+                _ => lang.pick("was not running", "no estaba en marcha"),
+            };
+            format!("{name}: {verb}")
+        }
+    };
+    Teller::new(settings.output, lang).say(&(said + "\n"));
 }
 
 impl Cluster {
@@ -184,11 +228,11 @@ impl Cluster {
         Process { pid_file: home.join("pid"), data_dir: home.join("data") }
     }
 
-    /// Starts a node, unless it runs.
-    fn start(&self, seed: &Seed) -> Result<(), Failure> {
+    /// Starts a node. False if it runs already.
+    fn start(&self, seed: &Seed) -> Result<bool, Failure> {
         let process = self.process(seed);
         if process.is_running() {
-            return Ok(());
+            return Ok(false);
         }
         let home = self.dir.join(&seed.name);
         fs::create_dir_all(&home).map_err(|error| io_failure("create", &home, &error))?;
@@ -205,6 +249,7 @@ impl Cluster {
             .arg(self.dir.join("certs").join(&seed.name));
         process
             .start(command, &home.join("log"))
+            .map(|()| true)
             .map_err(|error| io_failure("start", &self.srvraft, &error))
     }
 
@@ -277,21 +322,25 @@ impl Cluster {
         self.dir.join("certs").join("admin")
     }
 
-    /// Ends all of the cluster's processes: politely, then not.
-    async fn down(&self) -> Result<(), Failure> {
-        let processes: Vec<_> = self.seeds.iter().map(|seed| self.process(seed)).collect();
-        for process in &processes {
-            process.terminate().map_err(|error| io_failure("stop", &process.pid_file, &error))?;
-        }
-        let polite = Instant::now() + STOP / 3;
-        for process in &processes {
-            let left = polite.saturating_duration_since(Instant::now());
-            if gone(process, left).await.is_err() {
-                process.kill().map_err(|error| io_failure("kill", &process.pid_file, &error))?;
-                gone(process, STOP / 3).await?;
+    /// Ends all of the cluster's processes: politely, then not. The names of those that ran.
+    async fn down(&self) -> Result<Vec<&str>, Failure> {
+        let mut ran = Vec::new();
+        for seed in &self.seeds {
+            let process = self.process(seed);
+            let did = process.terminate();
+            if did.map_err(|error| io_failure("stop", &process.pid_file, &error))? {
+                ran.push(seed.name.as_str());
             }
         }
-        Ok(())
+        let polite = Instant::now() + STOP / 3;
+        for process in self.seeds.iter().map(|seed| self.process(seed)) {
+            let left = polite.saturating_duration_since(Instant::now());
+            if gone(&process, left).await.is_err() {
+                process.kill().map_err(|error| io_failure("kill", &process.pid_file, &error))?;
+                gone(&process, STOP / 3).await?;
+            }
+        }
+        Ok(ran)
     }
 
     /// Says how to reach the cluster, in lines for `eval`, or as one object.
@@ -351,11 +400,25 @@ pub(crate) async fn interrupted() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ports that were free a moment ago. All are held until the last is known, so that they differ.
+/// Ports that were free a moment ago. They are below the range from which the system takes ports for
+/// outgoing connections: such a connection could hold a port just when its node starts again. All are
+/// held until the last is known, so that they differ.
 fn free_ports(count: u16) -> io::Result<Vec<u16>> {
-    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let held: Vec<_> = (0..count).map(bind).collect::<io::Result<_>>()?;
-    held.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect()
+    let mut held = Vec::new();
+    let mut last = None;
+    for _ in 0..PORT_TRIES {
+        if held.len() == usize::from(count) {
+            return held.iter().map(|port: &TcpListener| Ok(port.local_addr()?.port())).collect();
+        }
+        let drawn = getrandom::u32().map_err(io::Error::other)?;
+        // Below 20000, so it fits.
+        let port = PORTS.start + (drawn % u32::from(PORTS.end - PORTS.start)) as u16;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => held.push(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
 /// `srvraft` beside this executable.

@@ -72,13 +72,13 @@ impl Process {
         self.pid().is_some()
     }
 
-    /// kill -9. Nothing happens if it does not run.
-    pub(super) fn kill(&self) -> io::Result<()> {
+    /// kill -9. False, and nothing happens, if it does not run.
+    pub(super) fn kill(&self) -> io::Result<bool> {
         self.signal(Signal::SIGKILL)
     }
 
-    /// SIGTERM. Nothing happens if it does not run.
-    pub(super) fn terminate(&self) -> io::Result<()> {
+    /// SIGTERM. False, and nothing happens, if it does not run.
+    pub(super) fn terminate(&self) -> io::Result<bool> {
         self.signal(Signal::SIGTERM)
     }
 
@@ -88,10 +88,11 @@ impl Process {
         let _ = fs::remove_file(&self.pid_file);
     }
 
-    fn signal(&self, signal: Signal) -> io::Result<()> {
+    fn signal(&self, signal: Signal) -> io::Result<bool> {
         match self.pid().map(|pid| kill(pid, signal)) {
-            // It ended in between.
-            None | Some(Ok(()) | Err(Errno::ESRCH)) => Ok(()),
+            Some(Ok(())) => Ok(true),
+            // With ESRCH it ended in between.
+            None | Some(Err(Errno::ESRCH)) => Ok(false),
             Some(Err(error)) => Err(error.into()),
         }
     }
@@ -113,11 +114,11 @@ mod tests {
         // This very process: it runs, but was not called with that directory.
         fs::write(&process.pid_file, format!("{}\n", std::process::id())).unwrap();
         assert!(!process.is_running());
-        process.kill().unwrap();
+        assert!(!process.kill().unwrap());
         for nonsense in ["", "x", "-1", "0", "1"] {
             fs::write(&process.pid_file, nonsense).unwrap();
             assert!(!process.is_running());
-            process.kill().unwrap();
+            assert!(!process.kill().unwrap());
         }
     }
 
@@ -134,7 +135,7 @@ mod tests {
             assert!(begun.elapsed().as_secs() < 10, "it has not begun");
             std::thread::yield_now();
         }
-        process.kill().unwrap();
+        assert!(process.kill().unwrap());
         while process.is_running() {
             assert!(begun.elapsed().as_secs() < 10, "it has not ended");
             std::thread::yield_now();
