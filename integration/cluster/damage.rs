@@ -71,6 +71,35 @@ fn damage_in_the_middle_is_refused_and_nothing_is_cut() {
 }
 
 #[test]
+fn a_small_file_that_is_damaged_or_missing_is_refused() {
+    let mut cluster = Cluster::start(1);
+    let client = cluster.client(OPERATION);
+    put_all(&cluster, &client, "k", 3);
+    cluster.kill_all();
+    for name in ["identity", "founding"] {
+        let path = cluster.nodes[0].data.join(name);
+        let good = fs::read(&path).expect("the file");
+        let mut bad = good.clone();
+        bad[good.len() - 1] ^= 1;
+        fs::write(&path, &bad).expect("one bit is flipped");
+        let (code, said) = cluster.nodes[0].refuse();
+        assert_eq!(code, 65, "{name} is damaged:\n{said}");
+        assert!(said.contains(&path.display().to_string()), "{said}");
+        fs::remove_file(&path).expect("removed");
+        let (code, said) = cluster.nodes[0].refuse();
+        assert_eq!(code, 65, "{name} is missing, and there is a log (D17):\n{said}");
+        assert!(said.contains(&path.display().to_string()), "{said}");
+        fs::write(&path, &good).expect("put back");
+    }
+    cluster.start_all();
+    cluster.wait_for_leader();
+    assert_eq!(cluster.assert_equal().store.len(), 3);
+    println!(
+        "proved: a damaged or missing identity or founding record: status 65, nothing is made up"
+    );
+}
+
+#[test]
 fn a_torn_tail_is_cut_and_the_node_starts() {
     let mut cluster = Cluster::start(3);
     let client = cluster.client(OPERATION);

@@ -32,6 +32,12 @@ impl SmallDisk {
         fs::write(self.0.join("ballast"), ballast).expect("the ballast still fits");
     }
 
+    fn remount(&self, option: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{option}")]).arg(&self.0);
+        assert!(mount.status().expect("mount is there").success(), "remounted: {option}");
+    }
+
     fn make_room(&self) {
         fs::remove_file(self.0.join("ballast")).expect("the ballast is there");
     }
@@ -39,14 +45,14 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: the node that uses it may still be ending.
+        // Lazily: its node may still run.
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }
 
-/// Three nodes on small disks, with the disks declared first so that they outlive the processes.
-fn on_small_disks() -> Option<(Cluster, Vec<SmallDisk>)> {
-    let cluster = Cluster::prepare(3);
+/// Nodes on small disks. The disks are dropped before the cluster, which removes its directory.
+fn on_small_disks(count: usize) -> Option<(Cluster, Vec<SmallDisk>)> {
+    let cluster = Cluster::prepare(count);
     let disks: Option<Vec<SmallDisk>> =
         cluster.nodes.iter().map(|node| SmallDisk::mount(&node.data)).collect();
     match disks {
@@ -73,7 +79,7 @@ fn assert_there(cluster: &Cluster, acknowledged: &[Bytes]) {
 
 #[test]
 fn a_leader_without_room_hands_over() {
-    let Some((mut cluster, disks)) = on_small_disks() else { return };
+    let Some((mut cluster, disks)) = on_small_disks(3) else { return };
     cluster.start_all();
     let full = cluster.wait_for_leader();
     disks[full].fill();
@@ -101,7 +107,7 @@ fn a_leader_without_room_hands_over() {
 
 #[test]
 fn without_room_anywhere_writes_are_refused_until_there_is_some() {
-    let Some((mut cluster, disks)) = on_small_disks() else { return };
+    let Some((mut cluster, disks)) = on_small_disks(3) else { return };
     cluster.start_all();
     cluster.wait_for_leader();
     disks.iter().for_each(SmallDisk::fill);
@@ -138,4 +144,23 @@ fn without_room_anywhere_writes_are_refused_until_there_is_some() {
          (\"{no_space}\"; {words:?}), and it goes on by itself when there is room",
         acknowledged.len()
     );
+}
+
+#[test]
+fn a_read_only_disk_is_a_disk_that_failed() {
+    let Some((mut cluster, disks)) = on_small_disks(1) else { return };
+    cluster.start_all();
+    let client = cluster.client(Duration::from_secs(20));
+    cluster.wait(client.put(bytes("k"), bytes("v"))).expect("acknowledged");
+    cluster.kill_all();
+    disks[0].remount("ro");
+    let (code, said) = cluster.nodes[0].refuse();
+    assert_eq!(code, 74, "a read-only disk:\n{said}");
+    let data = cluster.nodes[0].data.display().to_string();
+    assert!(said.contains("Read-only file system") && said.contains(&data), "{said}");
+    disks[0].remount("rw");
+    cluster.start_all();
+    cluster.wait_for_leader();
+    assert_there(&cluster, &[bytes("k")]);
+    println!("proved: a read-only disk: status 74; when it can be written again all is there");
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use balsa::certs::Authority;
 use balsa::identity::Role;
+use balsa::raft::RoleKind;
 
-use crate::harness::{Cluster, Process, bytes, free_ports, issue, issue_all};
+use crate::harness::{Cluster, PATIENCE, Process, bytes, free_ports, issue, issue_all, until};
 
 /// One start that must be refused: with this status, and one error that holds all these words.
 fn assert_refused(node: &mut Process, status: i32, words: &[&str]) {
@@ -41,7 +42,7 @@ fn wrong_arguments_are_told_all_at_once() {
         "--frobnicate",
         "--tick: 'soon'",
         "--listen: 'here'",
-        "--election",
+        "election",
         "--log-format: 'xml'",
         "--data-dir",
         "--certs",
@@ -189,6 +190,54 @@ fn a_directory_of_another_cluster_is_refused() {
     let theirs = other.wait(stranger.get(bytes("k"), false)).expect("get").found;
     assert_eq!(theirs.map(|found| found.value), Some(bytes("theirs")), "nothing is lost there");
     println!("proved: status 73 for a directory of another cluster; nothing is lost in either");
+}
+
+#[test]
+fn a_directory_of_another_founding_is_shut_out() {
+    let mut cluster = Cluster::start(3);
+    let client = cluster.client(Duration::from_secs(20));
+    cluster.wait(client.put(bytes("k"), bytes("old"))).expect("acknowledged");
+    let former = cluster.status(0).and_then(|status| status.cluster_id).expect("founded");
+    cluster.kill_all();
+    let old = cluster.path().join("old");
+    fs::rename(&cluster.nodes[0].data, &old).expect("set aside");
+    for node in &cluster.nodes[1..] {
+        fs::remove_dir_all(&node.data).expect("removed");
+    }
+    // The same seats and certificates, and a cluster that is not the same.
+    cluster.start_all();
+    cluster.wait_for_leader();
+    let present = cluster.status(0).and_then(|status| status.cluster_id).expect("founded");
+    assert_ne!(former, present, "M6: every founding draws a cluster id");
+    let client = cluster.client(Duration::from_secs(20));
+    cluster.wait(client.put(bytes("k"), bytes("new"))).expect("acknowledged");
+    cluster.nodes[0].kill9();
+    let own = std::mem::replace(&mut cluster.nodes[0].data, old);
+    cluster.nodes[0].start();
+    let (ours, theirs) = (format!("cluster {present}"), format!("cluster {former}"));
+    for node in [0, 1] {
+        until("both sides name both clusters, and the way out", PATIENCE, || {
+            let said = cluster.nodes[node].said();
+            let clear = |line: &&str| {
+                line.contains(&ours) && line.contains(&theirs) && line.contains("data directories")
+            };
+            said.lines().find(clear).map(str::to_owned)
+        });
+    }
+    cluster.wait(client.put(bytes("k"), bytes("newer"))).expect("the others go on");
+    let shut_out = cluster.status(0).expect("it runs");
+    assert_eq!(shut_out.cluster_id, Some(former));
+    assert_ne!(shut_out.role, RoleKind::Leader, "S1: without its own cluster's quorum");
+    cluster.nodes[0].kill9();
+    cluster.nodes[0].data = own;
+    cluster.nodes[0].start();
+    cluster.wait_for_leader();
+    let store = cluster.assert_equal().store;
+    assert_eq!(store.len(), 1);
+    assert_eq!(store[0].value, bytes("newer"));
+    println!(
+        "proved: a directory of an earlier founding takes part in nothing, and both sides say why"
+    );
 }
 
 #[test]

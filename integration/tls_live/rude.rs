@@ -53,9 +53,11 @@ fn slow_and_silent_peers_end_at_their_deadlines() {
     let papers = Papers::read(&cluster.certificates.join("client"));
     let hello = whole_hello(&cluster);
     let limits = Limits::default();
+    // A connection looks at its clocks a few times within each limit; the rest is a busy machine's.
     let margin = Duration::from_secs(5);
     let on_time = |took: Duration, limit: Duration, who: &str| {
-        assert!(took >= limit.mul_f32(0.9) && took < limit + margin, "{who}: {took:?}, {limit:?}");
+        let (least, most) = (limit.mul_f32(0.9), limit.mul_f32(1.25) + margin);
+        assert!(took >= least && took < most, "{who}: {took:?} with a limit of {limit:?}");
         println!("{who} was ended after {took:.1?}");
     };
     std::thread::scope(|scope| {

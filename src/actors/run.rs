@@ -74,6 +74,7 @@ fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
         )));
     }
     let directory = DataDir::open(Arc::new(RealFs), &config.data_dir, &config.name)
+        .and_then(|directory| directory.bind_cluster_name(identity.cluster()).map(|()| directory))
         .map_err(|error| disk(&error))?;
     let listener = TcpListener::bind(config.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))

@@ -36,6 +36,9 @@ struct Identity {
     segment: SegmentNumber,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cluster: Option<ClusterId>,
+    /// The cluster's name, as in the certificates under which the directory was first used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster_name: Option<String>,
 }
 
 /// An open data directory, locked until it and everything opened through it is dropped.
@@ -89,6 +92,7 @@ impl DataDir {
                     salt: random(path)?,
                     segment: SegmentNumber(0),
                     cluster: None,
+                    cluster_name: None,
                 }
             }
         };
@@ -148,6 +152,24 @@ impl DataDir {
                 expected: format!("cluster {cluster}"),
             }),
             None => self.change_identity(|identity| identity.cluster = Some(cluster)),
+        }
+    }
+
+    /// Binds the directory to the cluster that the certificates name, durably and for good: under
+    /// another cluster's certificates a node would serve foreign data as that cluster's.
+    ///
+    /// # Errors
+    /// [`StorageError::Foreign`] if it belongs to another one; the disk's.
+    pub fn bind_cluster_name(&self, name: &str) -> Result<(), StorageError> {
+        let bound = self.identity().cluster_name.clone();
+        match bound {
+            Some(found) if found == name => Ok(()),
+            Some(found) => Err(StorageError::Foreign {
+                path: self.path.display().to_string(),
+                found: format!("cluster {found}"),
+                expected: format!("cluster {name}"),
+            }),
+            None => self.change_identity(|identity| identity.cluster_name = Some(name.to_owned())),
         }
     }
 

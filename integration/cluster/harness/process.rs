@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::{PATIENCE, until};
 
 /// A seat with what it is started with. The process is killed and waited for when this is dropped.
@@ -125,9 +128,8 @@ impl Process {
 
     /// Sends SIGTERM and returns the exit code.
     pub fn terminate(&self) -> Option<i32> {
-        let pid = self.pid().to_string();
-        let sent = Command::new("bash").args(["-c", "kill -TERM \"$1\"", "bash", &pid]).status();
-        assert!(sent.expect("bash is there").success(), "SIGTERM to one's own child");
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
+        kill(pid, Signal::SIGTERM).expect("SIGTERM to one's own child");
         self.wait_for_end(PATIENCE)
     }
 

@@ -8,7 +8,8 @@
 //! `propose n text…`, `read n number`, `deliver [from= to= kind= max=]`, `delay …`, `drop …`,
 //! `repeat …` (delivers a copy), `release` (what was delayed goes out), `timeout` (askers learn of what
 //! was lost), `persist n [times]`, `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
-//! `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
+//! `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `full n` and `room n` (of the disk), `status`,
+//! `log`.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -275,6 +276,8 @@ impl Story {
                 let peer = node(args)?;
                 cluster.input(id, |core| core.peer_gone(peer));
             }
+            "full" => cluster.input(id, |core| core.disk_full(true)),
+            "room" => cluster.input(id, |core| core.disk_full(false)),
             _ => return Err(format!("unknown verb {verb}").into()),
         }
         Ok(())
