@@ -2,7 +2,7 @@
 //! work to the actors, all requests of one read as one message. It runs on the connections' arbiter
 //! and holds no state of the protocol.
 //!
-//! What when full? Clients' requests over the admission limits, or that find the node's mailbox full,
+//! What when full? Clients' requests over the gate's limits, or that find the node's mailbox full,
 //! are refused as busy before any work; peers' requests are bounded by their own windows and refused
 //! as busy only by a full mailbox.
 
@@ -23,9 +23,9 @@ use crate::kv::command::Command;
 use crate::raft::{Boot, Index, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
-use super::admission::Admission;
 use super::applier::answer_read;
 use super::founder::{Founder, FoundingCall};
+use super::gate::Gate;
 use super::log_source::LogSource;
 use super::messages::{
     Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, Status, Stop, Waiter,
@@ -46,7 +46,7 @@ pub struct Member {
 /// See the module.
 pub struct NodeService {
     standing: Arc<Standing>,
-    admission: Arc<Admission>,
+    gate: Arc<Gate>,
     founder: Addr<Founder>,
     stop: Recipient<Stop>,
     member: ArcSwapOption<Member>,
@@ -63,12 +63,12 @@ impl NodeService {
     #[must_use]
     pub fn new(
         standing: Arc<Standing>,
-        admission: Arc<Admission>,
+        gate: Arc<Gate>,
         founder: Addr<Founder>,
         stop: Recipient<Stop>,
     ) -> NodeService {
         let (member, boots) = (ArcSwapOption::empty(), Mutex::default());
-        NodeService { standing, admission, founder, stop, member, boots }
+        NodeService { standing, gate, founder, stop, member, boots }
     }
 
     /// The node has become a member.
@@ -78,7 +78,7 @@ impl NodeService {
 
     fn judge(&self, peer: &Identity, hello: &Hello) -> Result<(), Refusal> {
         let present = self.standing.present();
-        let own = &self.standing.identity;
+        let own = &self.standing.own;
         let wrong = |message: String| Err(Refusal::new(Code::WrongPeer, message));
         if let (Some(theirs), Some(ours)) = (hello.cluster_id, present.cluster_id)
             && theirs != ours
@@ -129,7 +129,7 @@ impl NodeService {
             Ok(envelope) => envelope,
             Err(error) => return call.reply.refuse(bad_request(&error)),
         };
-        let own = self.standing.identity.node_id;
+        let own = self.standing.own.node_id;
         if envelope.to != own || Some(envelope.from) != peer.hello.node_id {
             let message = format!(
                 "the message is from {} to {}, the connection is from {} to {own}",
@@ -148,7 +148,7 @@ impl NodeService {
     }
 
     fn waiter(&self, reply: Responder, bytes: usize) -> Option<Waiter> {
-        match self.admission.admit(bytes) {
+        match self.gate.admit(bytes) {
             Some(permit) => Some(Waiter { reply, permit }),
             None => {
                 reply.refuse(busy());
@@ -245,7 +245,7 @@ impl NodeService {
 impl Service for NodeService {
     fn greet(&self, peer: &Identity, hello: &Hello) -> Result<HelloAck, Refusal> {
         self.judge(peer, hello)?;
-        let own = &self.standing.identity;
+        let own = &self.standing.own;
         Ok(HelloAck {
             cluster_id: self.standing.present().cluster_id,
             node_id: Some(own.node_id),
@@ -340,8 +340,8 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
     let present = standing.present();
     let content = standing.content();
     StatusReply {
-        name: standing.identity.name.clone(),
-        node_id: standing.identity.node_id,
+        name: standing.own.name.clone(),
+        node_id: standing.own.node_id,
         cluster_id: present.cluster_id,
         role: present.soft_state.role,
         leader: present.leader_hint().map(|hint| hint.name),
