@@ -11,8 +11,8 @@ use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal};
 use crate::raft::{Envelope, Index, NodeId, RequestId, SendRange};
 use crate::rpc::{Connection, Responder};
 
-use super::admission::Permit;
 use super::disk_thread::DiskEvent;
+use super::gate::Permit;
 
 /// Time has passed. Election timer → node. May be lost; a backlog counts as one (the number tells).
 /// Full: dropped, the next one stands for it.

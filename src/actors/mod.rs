@@ -23,14 +23,13 @@
 //! | receiver | bound | when full |
 //! |---|---|---|
 //! | connections | permits of the RPC layer, calls in flight on each | stop accepting; stop reading the socket |
-//! | node, from clients | [`admission`]: requests and bytes | refused as busy before any work |
+//! | node, from clients | [`gate`]: requests and bytes | refused as busy before any work |
 //! | node, from peers | the peers' windows; mailbox as a tripwire | refused as busy, the peer tries again |
 //! | node, completions and ticks | what the node issued; a backlog of ticks counts as one | cannot happen |
 //! | replicator | the core's window of unanswered appends | the core stops sending |
 //! | disk thread | [`node::OUTSTANDING_BATCHES_MAX`] and the peers' windows | proposals are refused as busy |
 //! | applier | [`node::APPLIED_LAG_MAX`] | proposals are refused as busy; nothing is dropped |
 
-pub mod admission;
 pub mod applier;
 pub mod deliver;
 pub mod disk_thread;
@@ -38,6 +37,7 @@ pub mod door;
 pub mod election_timer;
 pub mod fatal;
 pub mod founder;
+pub mod gate;
 pub mod log_source;
 pub mod messages;
 pub mod node;

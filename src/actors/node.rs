@@ -200,7 +200,7 @@ impl Node {
             ),
             raft::Refusal::NoSpace => Refusal::new(
                 Code::NoSpace,
-                format!("{} has no space left for its log", self.standing.identity.name),
+                format!("{} has no space left for its log", self.standing.own.name),
             ),
         };
         for waiter in waiters {

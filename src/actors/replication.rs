@@ -45,7 +45,7 @@ pub async fn page(
     let (entries, next_key) =
         content.view.range(&args.store_from, None, limit as usize, limits::PAGE_BYTES_MAX);
     Ok(ReplicationReply {
-        name: standing.identity.name.clone(),
+        name: standing.own.name.clone(),
         first_index: first,
         last_index: status.persisted,
         next_index: (!lines.is_empty() && next <= status.persisted).then_some(next),

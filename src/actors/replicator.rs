@@ -238,7 +238,7 @@ impl Replicator {
         }
         let append = Append { base: range.base, commit: range.commit, entries };
         let envelope = Envelope {
-            from: self.common.standing.identity.node_id,
+            from: self.common.standing.own.node_id,
             to: range.to,
             term: range.term,
             request: range.request,
@@ -277,9 +277,9 @@ pub fn hello(standing: &Standing, purpose: Purpose, receiver: Option<NodeId>) ->
     Hello {
         versions: VERSIONS,
         cluster_id: present.cluster_id,
-        name: standing.identity.name.clone(),
-        node_id: Some(standing.identity.node_id),
-        boot: standing.identity.boot,
+        name: standing.own.name.clone(),
+        node_id: Some(standing.own.node_id),
+        boot: standing.own.boot,
         term: present.soft_state.term,
         acknowledged: standing.acknowledged(),
         receiver,

@@ -1,5 +1,5 @@
 //! The RPC listener: an actor on the arbiter of the connections. It owns the listening socket; each
-//! accepted connection is a pair of tasks beside it.
+//! accepted connection is a task beside it.
 
 use std::sync::Arc;
 

@@ -13,11 +13,11 @@ use crate::kv;
 use crate::rpc::{Dialer, Limits, Tls};
 use crate::storage::{DataDir, RealFs, StorageError};
 
-use super::admission::Admission;
 use super::founder::Founder;
+use super::gate::Gate;
 use super::rpc_listener::RpcListener;
 use super::service::NodeService;
-use super::standing::{Identity, Standing};
+use super::standing::{Own, Standing};
 use super::supervisor::{Plan, Supervisor};
 
 /// Clients' requests taken on at once.
@@ -114,22 +114,19 @@ fn serve(prepared: Prepared) -> Exit {
 /// Starts everything, on the arbiter of the supervisor.
 fn start(prepared: Prepared) -> Result<(), Failure> {
     let Prepared { config, tls, directory, listener } = prepared;
-    let identity = Identity {
-        name: config.name.clone(),
-        node_id: directory.node_id(),
-        boot: directory.boot(),
-    };
+    let own =
+        Own { name: config.name.clone(), node_id: directory.node_id(), boot: directory.boot() };
     tracing::info!(
-        name = identity.name,
-        node = %identity.node_id,
-        boot = identity.boot.0,
+        name = own.name,
+        node = %own.node_id,
+        boot = own.boot.0,
         listen = %config.listen,
         data = %config.data_dir.display(),
         certificate = %tls.identity(),
         "starting"
     );
     let store = kv::Store::new();
-    let standing = Standing::new(identity, store.view(), store.state_hash());
+    let standing = Standing::new(own, store.view(), store.state_hash());
     let limits = Limits::default();
     let dialer = Arc::new(Dialer::new(Arc::clone(&tls), limits.clone()));
     let directory = Arc::new(directory);
@@ -139,10 +136,10 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
     let founder = founder_context.address();
     let supervisor_context = Context::<Supervisor>::new();
     let supervisor = supervisor_context.address();
-    let admission = Admission::new(REQUESTS_MAX, REQUEST_BYTES_MAX);
+    let gate = Gate::new(REQUESTS_MAX, REQUEST_BYTES_MAX);
     let service = Arc::new(NodeService::new(
         Arc::clone(&standing),
-        admission,
+        gate,
         founder,
         supervisor.clone().recipient(),
     ));

@@ -2,7 +2,7 @@
 //! work to the actors, all requests of one read as one message. It runs on the connections' arbiter
 //! and holds no state of the protocol.
 //!
-//! What when full? Clients' requests over the admission limits, or that find the node's mailbox full,
+//! What when full? Clients' requests over the gate's limits, or that find the node's mailbox full,
 //! are refused as busy before any work; peers' requests are bounded by their own windows and refused
 //! as busy only by a full mailbox.
 
@@ -24,10 +24,14 @@ use crate::kv::command::Command;
 use crate::raft::{Index, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
-use super::admission::Admission;
 use super::applier::answer_read;
+<<<<<<< HEAD
 use super::door::Door;
 use super::founder::{Founder, FoundingCall, Greeted};
+=======
+use super::founder::{Founder, FoundingCall};
+use super::gate::Gate;
+>>>>>>> docs
 use super::log_source::LogSource;
 use super::messages::{
     Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, Status, Stop, Waiter,
@@ -48,7 +52,7 @@ pub struct Member {
 /// See the module.
 pub struct NodeService {
     standing: Arc<Standing>,
-    admission: Arc<Admission>,
+    gate: Arc<Gate>,
     founder: Addr<Founder>,
     stop: Recipient<Stop>,
     member: ArcSwapOption<Member>,
@@ -74,10 +78,11 @@ impl NodeService {
     #[must_use]
     pub fn new(
         standing: Arc<Standing>,
-        admission: Arc<Admission>,
+        gate: Arc<Gate>,
         founder: Addr<Founder>,
         stop: Recipient<Stop>,
     ) -> NodeService {
+<<<<<<< HEAD
         let door = Door::new(Arc::clone(&standing));
         NodeService {
             standing,
@@ -89,6 +94,10 @@ impl NodeService {
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
         }
+=======
+        let (member, boots) = (ArcSwapOption::empty(), Mutex::default());
+        NodeService { standing, gate, founder, stop, member, boots }
+>>>>>>> docs
     }
 
     /// The node has become a member.
@@ -96,6 +105,52 @@ impl NodeService {
         self.member.store(Some(Arc::new(member)));
     }
 
+<<<<<<< HEAD
+=======
+    fn judge(&self, peer: &Identity, hello: &Hello) -> Result<(), Refusal> {
+        let present = self.standing.present();
+        let own = &self.standing.own;
+        let wrong = |message: String| Err(Refusal::new(Code::WrongPeer, message));
+        if let (Some(theirs), Some(ours)) = (hello.cluster_id, present.cluster_id)
+            && theirs != ours
+        {
+            return wrong(format!(
+                "{} is in cluster {theirs}, {} in cluster {ours}; one of the data directories \
+                 belongs elsewhere",
+                hello.name, own.name
+            ));
+        }
+        if let Some(receiver) = hello.receiver
+            && receiver != own.node_id
+        {
+            return wrong(format!("{} is node {}, not node {receiver}", own.name, own.node_id));
+        }
+        if hello.receiver.is_some() && present.cluster_id.is_none() {
+            // Taken now, the connection could never carry Raft.*: its hello is judged once.
+            let message = format!("{} has not joined a cluster yet", own.name);
+            return Err(Refusal::new(Code::Unavailable, message));
+        }
+        if peer.role() == Role::Node
+            && let Some(id) = hello.node_id
+        {
+            let mut boots = self.boots.lock().unwrap_or_else(PoisonError::into_inner);
+            if boots.len() >= BOOTS_MAX && !boots.contains_key(&id) {
+                boots.clear();
+            }
+            let newest = boots.entry(id).or_default();
+            if hello.boot < *newest {
+                return wrong(format!(
+                    "a newer process of {} (node {id}, boot {newest}) has been here; this one is \
+                     boot {}",
+                    hello.name, hello.boot
+                ));
+            }
+            *newest = hello.boot;
+        }
+        Ok(())
+    }
+
+>>>>>>> docs
     fn raft(&self, member: &Member, peer: &Peer, call: Call) {
         let kind = match call.method {
             Method::RaftVote => RaftCall::Vote,
@@ -106,7 +161,7 @@ impl NodeService {
             Ok(envelope) => envelope,
             Err(error) => return call.reply.refuse(bad_request(&error)),
         };
-        let own = self.standing.identity.node_id;
+        let own = self.standing.own.node_id;
         if envelope.to != own || Some(envelope.from) != peer.hello.node_id {
             let message = format!(
                 "the message is from {} to {}, the connection is from {} to {own}",
@@ -125,7 +180,7 @@ impl NodeService {
     }
 
     fn waiter(&self, reply: Responder, bytes: usize) -> Option<Waiter> {
-        match self.admission.admit(bytes) {
+        match self.gate.admit(bytes) {
             Some(permit) => Some(Waiter { reply, permit }),
             None => {
                 reply.refuse(busy());
@@ -237,6 +292,7 @@ impl NodeService {
 
 impl Service for NodeService {
     fn greet(&self, peer: &Identity, hello: &Hello) -> Result<HelloAck, Refusal> {
+<<<<<<< HEAD
         if let Some(cluster_id) = hello.cluster_id
             && peer.role() == Role::Node
             && self.standing.present().cluster_id != Some(cluster_id)
@@ -247,6 +303,10 @@ impl Service for NodeService {
         }
         self.door.judge(peer, hello)?;
         let own = &self.standing.identity;
+=======
+        self.judge(peer, hello)?;
+        let own = &self.standing.own;
+>>>>>>> docs
         Ok(HelloAck {
             cluster_id: self.standing.present().cluster_id,
             node_id: Some(own.node_id),
@@ -347,8 +407,8 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
     let present = standing.present();
     let content = standing.content();
     StatusReply {
-        name: standing.identity.name.clone(),
-        node_id: standing.identity.node_id,
+        name: standing.own.name.clone(),
+        node_id: standing.own.node_id,
         cluster_id: present.cluster_id,
         role: present.soft_state.role,
         leader: present.leader_hint().map(|hint| hint.name),

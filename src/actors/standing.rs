@@ -11,9 +11,9 @@ use crate::codec::api::{Answerer, Code, LeaderHint, Refusal};
 use crate::kv::View;
 use crate::raft::{Boot, ClusterId, Index, Membership, NodeId, RoleKind, SoftState, Term};
 
-/// The node's fixed identity.
+/// The node's fixed facts about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct Own {
     /// The seat.
     pub name: String,
     /// The node that holds it.
@@ -47,7 +47,7 @@ pub struct Content {
 /// See the module.
 pub struct Standing {
     /// Who this is.
-    pub identity: Identity,
+    pub own: Own,
     present: ArcSwap<Present>,
     content: ArcSwap<Content>,
     leading: AtomicU64,
@@ -57,7 +57,7 @@ pub struct Standing {
 impl Standing {
     /// A node that is in no cluster yet.
     #[must_use]
-    pub fn new(identity: Identity, view: View, state_hash: u64) -> Arc<Standing> {
+    pub fn new(own: Own, view: View, state_hash: u64) -> Arc<Standing> {
         let soft_state =
             SoftState { role: RoleKind::Follower, term: Term::default(), leader: None };
         let present = Present {
@@ -67,7 +67,7 @@ impl Standing {
             waiting: Some("the node is starting".to_owned()),
         };
         Arc::new(Standing {
-            identity,
+            own,
             present: ArcSwap::from_pointee(present),
             content: ArcSwap::from_pointee(Content { view, state_hash }),
             leading: AtomicU64::new(0),
@@ -122,7 +122,7 @@ impl Standing {
     pub fn answerer(&self) -> Answerer {
         let present = self.present.load();
         Answerer {
-            name: self.identity.name.clone(),
+            name: self.own.name.clone(),
             is_leader: present.soft_state.role == RoleKind::Leader,
             leader: present.leader_hint().map(|hint| hint.name),
             term: present.soft_state.term.0,
@@ -135,8 +135,8 @@ impl Standing {
         let present = self.present.load();
         let leader = present.leader_hint();
         let message = match &leader {
-            Some(hint) => format!("{} does not lead; {} does", self.identity.name, hint.name),
-            None => format!("{} knows no leader at the moment", self.identity.name),
+            Some(hint) => format!("{} does not lead; {} does", self.own.name, hint.name),
+            None => format!("{} knows no leader at the moment", self.own.name),
         };
         Refusal { code: Code::NotLeader, message, leader }
     }

@@ -98,13 +98,13 @@ impl Supervisor {
             (wal, restored) = directory.open_log(options)?;
         }
         let RestoredLog { hard_state, shape, memberships, .. } = restored;
-        let identity = standing.identity.clone();
+        let own = standing.own.clone();
         tracing::info!(
-            node = %identity.node_id,
+            node = %own.node_id,
             cluster = %founded.cluster_id,
             term = hard_state.term.0,
             last = %shape.last(),
-            boot = identity.boot.0,
+            boot = own.boot.0,
             "log opened"
         );
         let last = shape.last().index;
@@ -116,7 +116,7 @@ impl Supervisor {
         let log = LogSource::start(wal.reader(), last, RECENT_BYTES).map_err(failed)?;
         standing.note_persisted(last);
         let restored = Restored { hard_state, log: shape, memberships, applied: raft::Index::ZERO };
-        let core = raft::Node::new(identity.node_id, config.raft, random(), restored);
+        let core = raft::Node::new(own.node_id, config.raft, random(), restored);
         let membership = Arc::new(core.membership().clone());
         standing.publish(Present {
             cluster_id: Some(founded.cluster_id),
@@ -149,7 +149,7 @@ impl Supervisor {
         let replicators = membership
             .members
             .iter()
-            .filter(|(id, _)| **id != identity.node_id)
+            .filter(|(id, _)| **id != own.node_id)
             .map(|(id, member)| {
                 let peer = Peer { id: *id, member: member.clone() };
                 let (answers, gone) = (node.clone().recipient(), node.clone().recipient());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts requests and their bytes from their arrival to their answer.
 #[derive(Debug)]
-pub struct Admission {
+pub struct Gate {
     requests_max: usize,
     bytes_max: usize,
     requests: AtomicUsize,
@@ -16,16 +16,16 @@ pub struct Admission {
 /// One admitted request; gives back its share when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    admission: Arc<Admission>,
+    gate: Arc<Gate>,
     bytes: usize,
 }
 
-impl Admission {
+impl Gate {
     /// Limits on requests and on their bytes, both counted from arrival to answer.
     #[must_use]
-    pub fn new(requests_max: usize, bytes_max: usize) -> Arc<Admission> {
+    pub fn new(requests_max: usize, bytes_max: usize) -> Arc<Gate> {
         let (requests, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Admission { requests_max, bytes_max, requests, bytes })
+        Arc::new(Gate { requests_max, bytes_max, requests, bytes })
     }
 
     /// Takes a request of this many bytes in, or does not.
@@ -33,7 +33,7 @@ impl Admission {
     pub fn admit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let held = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let permit = Permit { admission: Arc::clone(self), bytes };
+        let permit = Permit { gate: Arc::clone(self), bytes };
         (requests <= self.requests_max && held <= self.bytes_max).then_some(permit)
     }
 
@@ -46,8 +46,8 @@ impl Admission {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.requests.fetch_sub(1, Ordering::Relaxed);
-        self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.gate.requests.fetch_sub(1, Ordering::Relaxed);
+        self.gate.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -57,14 +57,14 @@ mod tests {
 
     #[test]
     fn both_limits_hold_and_a_refused_request_gives_back_what_it_took() {
-        let admission = Admission::new(2, 100);
-        let first = admission.admit(60).unwrap();
-        assert!(admission.admit(41).is_none(), "over the bytes");
-        let second = admission.admit(40).unwrap();
-        assert!(admission.admit(0).is_none(), "over the requests");
+        let gate = Gate::new(2, 100);
+        let first = gate.admit(60).unwrap();
+        assert!(gate.admit(41).is_none(), "over the bytes");
+        let second = gate.admit(40).unwrap();
+        assert!(gate.admit(0).is_none(), "over the requests");
         drop(first);
-        assert!(admission.admit(60).is_some());
+        assert!(gate.admit(60).is_some());
         drop(second);
-        assert_eq!(admission.requests(), 0);
+        assert_eq!(gate.requests(), 0);
     }
 }
