@@ -116,14 +116,19 @@ impl Shell<'_> {
             None if words.is_empty() => return Next::Line,
             Some("exit" | "quit" | "salir") if words.len() == 1 => return Next::Leave,
             Some("help" | "ayuda") if words.len() == 1 => {
-                self.teller().say(&help(self.asker.settings.lang));
+                self.last = Exit::Done;
+                let help = help(self.asker.settings.lang);
+                self.teller().say(&match self.asker.settings.output {
+                    Output::Text => help,
+                    Output::Json => json::help(&help).line() + "\n",
+                });
                 return Next::Line;
             }
             _ => {}
         }
         match parse_line(words) {
             Ok(command) => self.carry_out(&command),
-            Err(report) => self.tell(&[Answer::Failed(usage(report.problems.join("; ")))]),
+            Err(report) => self.tell(&[Answer::Failed(Failure::usage(&report))]),
         }
         Next::Line
     }
