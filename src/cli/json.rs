@@ -128,13 +128,6 @@ pub fn lines(answer: &Answer) -> Vec<Object> {
     }
 }
 
-/// The shell's help: a list of lines.
-#[must_use]
-pub fn help(text: &str) -> Object {
-    let lines = text.lines().map(Json::from).collect();
-    Object::default().with("help", Json::List(lines)).with("exit", Exit::Done)
-}
-
 /// An answer of the shell: one object with its exit status, whatever was asked. Several answers to one
 /// line are the pages of one range.
 #[must_use]

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use super::answer::{Answer, Exit, Failure};
 use super::client_options::{Output, parse_line};
 use super::command::{self, Command};
-use super::json;
+use super::json::{self, Object};
 use super::lang::Lang;
 use super::run::{Asker, Teller};
 
@@ -116,11 +116,13 @@ impl Shell<'_> {
             None if words.is_empty() => return Next::Line,
             Some("exit" | "quit" | "salir") if words.len() == 1 => return Next::Leave,
             Some("help" | "ayuda") if words.len() == 1 => {
-                self.last = Exit::Done;
                 let help = help(self.asker.settings.lang);
+                self.last = Exit::Done;
                 self.teller().say(&match self.asker.settings.output {
                     Output::Text => help,
-                    Output::Json => json::help(&help).line() + "\n",
+                    Output::Json => {
+                        Object::default().with("help", help).with("exit", Exit::Done).line() + "\n"
+                    }
                 });
                 return Next::Line;
             }
