@@ -137,7 +137,7 @@ options! {
     cas KEY EXPECTED NEW                cas KEY --absent NEW
     range FROM [TO] [--limit N]         range --prefix P [--limit N]
     status [NODE]
-    replication NODE [--from INDEX] [--limit N]
+    replication NODE [--from INDEX] [--from-key KEY] [--limit N]
     stop NODE
     test [--wait DURATION]              three writes and reads, for scripts
     shell                               the default
@@ -173,6 +173,8 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         limit "N",
         /// replication: first log index
         from "INDEX",
+        /// replication: first key of the store
+        from_key "KEY",
         /// test: how long to wait for the cluster first
         wait "DURATION",
         /// bench: put, get, local-get or mixed [default: put]

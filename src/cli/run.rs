@@ -80,9 +80,9 @@ impl Asker {
                 }
             }
             Command::Status { node } => emit(Answer::Nodes(self.nodes(node).await?)),
-            Command::Replication { node, from, limit } => {
-                let node = client.node(&node).await?;
-                emit(Answer::Replication(client.replication(&node.address, from, limit).await?));
+            Command::Replication { node, from, from_key, limit } => {
+                let at = client.node(&node).await?.address;
+                emit(Answer::Replication(client.replication(&at, from, from_key, limit).await?));
             }
             Command::Stop { node } => {
                 let node = client.node(&node).await?;

@@ -9,13 +9,13 @@ use crate::codec::api::{Answerer, KeyValue, LogContent, ReplicationReply, Status
 use crate::raft::RoleKind;
 
 /// Bytes for a terminal: UTF-8 as it is, everything that could move the cursor or is no text as an
-/// escape.
+/// escape, and the backslash that begins one, so that each text stands for one value only.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            match c.is_control() {
+            match c.is_control() || c == '\\' {
                 true => shown.extend(c.escape_default()),
                 false => shown.push(c),
             }
