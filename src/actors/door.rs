@@ -63,7 +63,7 @@ impl Door {
 
     /// Whether the caller looks for this cluster and this node.
     fn judge_receiver(&self, hello: &Hello, present: &Present) -> Result<(), Refusal> {
-        let own = &self.standing.identity;
+        let own = &self.standing.own;
         if let (Some(theirs), Some(ours)) = (hello.cluster_id, present.cluster_id)
             && theirs != ours
         {
@@ -171,7 +171,7 @@ fn wrong(message: String) -> Result<(), Refusal> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::standing::Identity as Own;
+    use super::super::standing::Own;
     use super::*;
     use crate::kv;
     use crate::raft::{ClusterId, Member, Membership};

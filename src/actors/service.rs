@@ -25,13 +25,9 @@ use crate::raft::{Index, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
-<<<<<<< HEAD
 use super::door::Door;
 use super::founder::{Founder, FoundingCall, Greeted};
-=======
-use super::founder::{Founder, FoundingCall};
 use super::gate::Gate;
->>>>>>> docs
 use super::log_source::LogSource;
 use super::messages::{
     Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, Status, Stop, Waiter,
@@ -82,11 +78,10 @@ impl NodeService {
         founder: Addr<Founder>,
         stop: Recipient<Stop>,
     ) -> NodeService {
-<<<<<<< HEAD
         let door = Door::new(Arc::clone(&standing));
         NodeService {
             standing,
-            admission,
+            gate,
             founder,
             stop,
             member: ArcSwapOption::empty(),
@@ -94,10 +89,6 @@ impl NodeService {
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
         }
-=======
-        let (member, boots) = (ArcSwapOption::empty(), Mutex::default());
-        NodeService { standing, gate, founder, stop, member, boots }
->>>>>>> docs
     }
 
     /// The node has become a member.
@@ -105,52 +96,6 @@ impl NodeService {
         self.member.store(Some(Arc::new(member)));
     }
 
-<<<<<<< HEAD
-=======
-    fn judge(&self, peer: &Identity, hello: &Hello) -> Result<(), Refusal> {
-        let present = self.standing.present();
-        let own = &self.standing.own;
-        let wrong = |message: String| Err(Refusal::new(Code::WrongPeer, message));
-        if let (Some(theirs), Some(ours)) = (hello.cluster_id, present.cluster_id)
-            && theirs != ours
-        {
-            return wrong(format!(
-                "{} is in cluster {theirs}, {} in cluster {ours}; one of the data directories \
-                 belongs elsewhere",
-                hello.name, own.name
-            ));
-        }
-        if let Some(receiver) = hello.receiver
-            && receiver != own.node_id
-        {
-            return wrong(format!("{} is node {}, not node {receiver}", own.name, own.node_id));
-        }
-        if hello.receiver.is_some() && present.cluster_id.is_none() {
-            // Taken now, the connection could never carry Raft.*: its hello is judged once.
-            let message = format!("{} has not joined a cluster yet", own.name);
-            return Err(Refusal::new(Code::Unavailable, message));
-        }
-        if peer.role() == Role::Node
-            && let Some(id) = hello.node_id
-        {
-            let mut boots = self.boots.lock().unwrap_or_else(PoisonError::into_inner);
-            if boots.len() >= BOOTS_MAX && !boots.contains_key(&id) {
-                boots.clear();
-            }
-            let newest = boots.entry(id).or_default();
-            if hello.boot < *newest {
-                return wrong(format!(
-                    "a newer process of {} (node {id}, boot {newest}) has been here; this one is \
-                     boot {}",
-                    hello.name, hello.boot
-                ));
-            }
-            *newest = hello.boot;
-        }
-        Ok(())
-    }
-
->>>>>>> docs
     fn raft(&self, member: &Member, peer: &Peer, call: Call) {
         let kind = match call.method {
             Method::RaftVote => RaftCall::Vote,
@@ -292,7 +237,6 @@ impl NodeService {
 
 impl Service for NodeService {
     fn greet(&self, peer: &Identity, hello: &Hello) -> Result<HelloAck, Refusal> {
-<<<<<<< HEAD
         if let Some(cluster_id) = hello.cluster_id
             && peer.role() == Role::Node
             && self.standing.present().cluster_id != Some(cluster_id)
@@ -302,11 +246,7 @@ impl Service for NodeService {
             let _ = self.founder.try_send(Greeted { name, cluster_id });
         }
         self.door.judge(peer, hello)?;
-        let own = &self.standing.identity;
-=======
-        self.judge(peer, hello)?;
         let own = &self.standing.own;
->>>>>>> docs
         Ok(HelloAck {
             cluster_id: self.standing.present().cluster_id,
             node_id: Some(own.node_id),
