@@ -90,7 +90,10 @@ pub fn parse_client(
         }
         false => command::read(&mut judge, words),
     };
-    if command.as_ref().is_some_and(Command::needs_cluster) {
+    // Also of a command whose words are wrong, so that one report names everything.
+    let needs_cluster =
+        command.as_ref().map_or(command::is_for_cluster(&whose), Command::needs_cluster);
+    if needs_cluster {
         if endpoints.is_none() && !judge.typed("endpoints") {
             judge.problem("no node is named: --endpoints HOST:PORT,... or BALSA_ENDPOINTS");
         }
@@ -278,6 +281,10 @@ mod tests {
         }
         let none = parse_client(vec!["get".into(), "k".into()], &|_| None, false).unwrap_err();
         assert_eq!(none.problems.len(), 2, "{none}");
+        for (line, count) in [("get", 3), ("leer", 3), ("local", 1), ("frob", 1)] {
+            let none = parse_client(vec![line.into()], &|_| None, false).unwrap_err();
+            assert_eq!(none.problems.len(), count, "{none}");
+        }
     }
 
     #[test]

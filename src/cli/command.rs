@@ -184,6 +184,12 @@ pub const NAMES: [(&str, &str); 14] = [
     ("certs", "certs"),
 ];
 
+/// Whether there is a command of this name that talks to a cluster given by `--endpoints`.
+pub(crate) fn is_for_cluster(name: &str) -> bool {
+    let known = NAMES.iter().any(|(english, spanish)| name == *english || name == *spanish);
+    known && !matches!(name, "idle" | "local" | "certs")
+}
+
 /// Reads a command's words, noting everything wrong in `judge`. None if something is.
 pub(crate) fn read(judge: &mut Judge<'_>, words: Vec<OsString>) -> Option<Command> {
     let mut words = Words { words: words.into_iter(), said: String::new() };

@@ -14,7 +14,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::answer::{Exit, Failure};
@@ -65,23 +65,26 @@ async fn act(local: &Local, settings: &Settings) -> Result<Exit, Failure> {
         None => beside(),
     };
     match &local.action {
-        LocalAction::Up { nodes, base_port, detach } => {
+        LocalAction::Up { nodes, base_port, detach: true } => {
             let cluster = Cluster::make(&local.dir, srvraft()?, *nodes, *base_port)?;
-            let up = patiently(cluster.up(settings), lang, || None).await;
-            let leader = match up {
-                Ok(leader) => leader,
-                Err(failure) if *detach => return Err(failure),
-                Err(failure) => {
-                    cluster.down().await?;
-                    return Err(failure);
-                }
-            };
+            let leader = patiently(cluster.up(settings), lang, || None).await?;
             cluster.announce(settings, &leader);
-            if !detach {
+        }
+        LocalAction::Up { nodes, base_port, detach: false } => {
+            // From before the first process on: whoever ends us meanwhile ends them, too.
+            let mut interruption = Interruption::listen()?;
+            let cluster = Cluster::make(&local.dir, srvraft()?, *nodes, *base_port)?;
+            let up = tokio::select! {
+                up = patiently(cluster.up(settings), lang, || None) => up.map(Some),
+                () = interruption.wait() => Ok(None),
+            };
+            if let Ok(Some(leader)) = &up {
+                cluster.announce(settings, leader);
                 eprintln!("{}", lang.pick("Ctrl-C ends it.", "Ctrl-C lo termina."));
-                interrupted().await?;
-                patiently(cluster.down(), lang, || None).await?;
+                interruption.wait().await;
             }
+            patiently(cluster.down(), lang, || None).await?;
+            up?;
         }
         LocalAction::Kill(node) => {
             let cluster = Cluster::open(&local.dir, srvraft().unwrap_or_default())?;
@@ -377,7 +380,7 @@ impl Cluster {
 
 async fn gone(process: &Process, within: Duration) -> Result<(), Failure> {
     let deadline = Instant::now() + within;
-    while process.is_running() {
+    while process.is_running() || process.is_ending() {
         if Instant::now() >= deadline {
             let file = process.pid_file.display();
             return Err(Failure::new("still_running", format!("the process of {file} still runs")));
@@ -388,16 +391,28 @@ async fn gone(process: &Process, within: Duration) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Ctrl-C, or what a supervisor sends.
-pub(crate) async fn interrupted() -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::new("signals", error.to_string()));
-    let (mut interrupt, mut terminate) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C, or what a supervisor sends. From [`listen`](Interruption::listen) on neither of them ends
+/// the process by itself.
+pub(crate) struct Interruption {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interruption {
+    pub(crate) fn listen() -> Result<Interruption, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::new("signals", error.to_string()));
+        let (interrupt, terminate) =
+            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        Ok(Interruption { interrupt, terminate })
     }
-    Ok(())
+
+    pub(crate) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// Ports that were free a moment ago. They are below the range from which the system takes ports for

@@ -70,10 +70,16 @@ fn carry_out(Call { settings, command }: Call) -> Exit {
         Err(error) => return fail(Failure::new("runtime", error.to_string())),
     };
     match &command {
-        Command::Idle => match runtime.block_on(local::interrupted()) {
-            Ok(()) => Exit::Done,
-            Err(failure) => fail(failure),
-        },
+        Command::Idle => {
+            let idle = async {
+                local::Interruption::listen()?.wait().await;
+                Ok(())
+            };
+            match runtime.block_on(idle) {
+                Ok(()) => Exit::Done,
+                Err(failure) => fail(failure),
+            }
+        }
         Command::Local(wanted) => runtime.block_on(local::run(wanted, &settings)),
         Command::Certs(wanted) => {
             let output = match settings.output {

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use super::answer::{Answer, Exit, Failure};
 use super::client_options::{Output, parse_line};
 use super::command::{self, Command};
-use super::json;
+use super::json::{self, Object};
 use super::lang::Lang;
 use super::run::{Asker, Teller};
 
@@ -89,7 +89,8 @@ impl Shell<'_> {
                         break;
                     }
                 }
-                // Ctrl-C clears the line, Ctrl-D leaves.
+                // Ctrl-C clears the line, and may take what was typed ahead with it, as on any terminal;
+                // Ctrl-D leaves.
                 Err(ReadlineError::Interrupted) => {}
                 Err(ReadlineError::Eof) => break,
                 Err(error) => {
@@ -116,7 +117,14 @@ impl Shell<'_> {
             None if words.is_empty() => return Next::Line,
             Some("exit" | "quit" | "salir") if words.len() == 1 => return Next::Leave,
             Some("help" | "ayuda") if words.len() == 1 => {
-                self.teller().say(&help(self.asker.settings.lang));
+                let help = help(self.asker.settings.lang);
+                self.last = Exit::Done;
+                self.teller().say(&match self.asker.settings.output {
+                    Output::Text => help,
+                    Output::Json => {
+                        Object::default().with("help", help).with("exit", Exit::Done).line() + "\n"
+                    }
+                });
                 return Next::Line;
             }
             _ => {}

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -19,6 +19,9 @@ use nix::unistd::Pid;
 /// Variables a started node may take from whoever starts it; the others are about another cluster.
 const INHERITED: [&str; 4] =
     ["BALSA_TICK", "BALSA_HEARTBEAT", "BALSA_ELECTION", "BALSA_LOG_FORMAT"];
+
+/// A process that exits is waited for as long as this.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// The process that holds a data directory.
 #[derive(Debug)]
@@ -32,6 +35,10 @@ impl Process {
     /// Starts the command, which must name the data directory, in a process group of its own: it
     /// outlives this process, and a Ctrl-C at the terminal does not reach it.
     pub(super) fn start(&self, mut command: Command, log: &Path) -> io::Result<()> {
+        let deadline = Instant::now() + ENDING;
+        while self.is_ending() && Instant::now() < deadline {
+            pause();
+        }
         let log = OpenOptions::new().create(true).append(true).open(log)?;
         for (name, _) in std::env::vars_os() {
             let ours = name.as_bytes().starts_with(b"BALSA_");
@@ -51,16 +58,20 @@ impl Process {
         // The system lets go of us a moment before it shows the new process's arguments, by which we
         // recognise it. One that has ended by then is found out by whoever looks next.
         while !self.is_running() && child.try_wait()?.is_none() {
-            #[expect(clippy::disallowed_methods, reason = "nothing else runs in this process yet")]
-            std::thread::sleep(Duration::from_millis(1));
+            pause();
         }
         Ok(())
     }
 
+    /// What the file says.
+    fn number(&self) -> Option<i32> {
+        let text = fs::read_to_string(&self.pid_file).ok()?;
+        text.trim().parse().ok().filter(|pid| *pid > 1)
+    }
+
     /// The process, if it runs and is this node's.
     fn pid(&self) -> Option<Pid> {
-        let text = fs::read_to_string(&self.pid_file).ok()?;
-        let pid: i32 = text.trim().parse().ok().filter(|pid| *pid > 1)?;
+        let pid = self.number()?;
         // Of a process that has ended and was not waited for, this is empty.
         let called = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let mut words = called.split(|byte| *byte == 0);
@@ -70,6 +81,14 @@ impl Process {
 
     pub(super) fn is_running(&self) -> bool {
         self.pid().is_some()
+    }
+
+    /// Whether it no longer shows its arguments and still has its files, the lock of the data directory
+    /// among them: the system takes the memory first.
+    pub(super) fn is_ending(&self) -> bool {
+        let stat =
+            self.number().and_then(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        !self.is_running() && stat.is_some_and(|stat| shows_an_end(&stat))
     }
 
     /// kill -9. False, and nothing happens, if it does not run.
@@ -98,6 +117,26 @@ impl Process {
     }
 }
 
+/// Whether `/proc/PID/stat` (proc_pid_stat(5)) is of a process that exits and is not yet done with it.
+/// When it is, one thread is left, a zombie that waits to be asked for its status.
+fn shows_an_end(stat: &str) -> bool {
+    /// `PF_EXITING` of Linux.
+    const EXITING: u64 = 0x4;
+    // The name, in parentheses, may hold anything; the state, field 3, is the first behind it.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok());
+    let (Some(flags), Some(threads)) = (number(9), number(20)) else { return false };
+    let done = matches!(fields.first(), Some(&("Z" | "X"))) && threads <= 1;
+    flags & EXITING != 0 && !done
+}
+
+/// Between two looks.
+#[expect(clippy::disallowed_methods, reason = "nothing else runs in this process meanwhile")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(1));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +159,20 @@ mod tests {
             assert!(!process.is_running());
             assert!(!process.kill().unwrap());
         }
+    }
+
+    #[test]
+    fn a_process_that_exits_is_told_from_one_that_has() {
+        let stat = |state: &str, flags: u64, threads: u64| {
+            format!("7 (a) b) {state} 1 7 7 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0 99")
+        };
+        assert!(shows_an_end(&stat("R", 0x40_0004, 1)));
+        assert!(shows_an_end(&stat("Z", 0x40_0004, 3)), "the other threads still have the files");
+        assert!(!shows_an_end(&stat("Z", 0x40_0004, 1)));
+        assert!(!shows_an_end(&stat("S", 0x40_0000, 1)));
+        assert!(!shows_an_end(""));
+        let own = fs::read_to_string("/proc/self/stat").unwrap();
+        assert!(!shows_an_end(&own), "{own}");
     }
 
     #[test]
