@@ -411,6 +411,8 @@ fn show_names_what_is_wrong_on_disk() {
     assert!(problems("raft-0").contains("can be read by everybody"), "{}", problems("raft-0"));
     fs::copy(out.path().join("raft-2/tls.key"), out.path().join("raft-1/tls.key")).expect("copy");
     assert!(problems("raft-1").contains("is not the key of"), "{}", problems("raft-1"));
+    fs::rename(out.path().join("raft-2/tls.key"), out.path().join("away")).expect("rename");
+    assert!(problems("raft-2").contains("its key is missing"), "{}", problems("raft-2"));
     fs::write(out.path().join("client/ca.crt"), authority("balsa").certificate()).expect("write");
     assert!(problems("client").contains("would be refused"), "{}", problems("client"));
     let report = init(&options(out.path())).expect("init keeps it");

@@ -202,6 +202,17 @@ fn a_wrong_command_line_is_one_report_of_everything() {
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{words:?}: {said:?}");
         assert!(said.err.contains(part), "{words:?}: {part} is not in:\n{}", said.err);
     }
+    for words in [&["-o", "json", "put", "k", "--frob"][..], &["put", "--frob", "k", "-ojson"]] {
+        let said = cltraft(words);
+        assert_eq!((said.code, said.err.as_str()), (2, ""), "{words:?}: {said:?}");
+        let object = said.object();
+        assert_eq!((object["error"].as_str(), object["exit"].as_u64()), (Some("usage"), Some(2)));
+        let message = object["message"].as_str().unwrap_or_default();
+        for part in ["put needs VALUE", "no option --frob"] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+        assert!(object["leader"].is_null(), "{said:?}");
+    }
     let help = cltraft(&["--help"]);
     for word in ["put KEY VALUE", "--endpoints", "BALSA_CERTS", "Exit status: 0 done"] {
         assert!(help.fine().contains(word), "{word}");

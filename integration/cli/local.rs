@@ -114,6 +114,16 @@ fn each_action_says_what_it_did_and_touches_only_its_own() {
     }
     let nowhere = run(Command::new(CLTRAFT).args(["local", "--down", "--dir", "/nonexistent"]));
     assert_eq!((nowhere.code, nowhere.out.as_str()), (1, ""), "{nowhere:?}");
+    assert!(nowhere.err.contains("--dir"), "{nowhere:?}");
+    // Two lead themselves, but the cluster is three: who is missing is named, and why.
+    let data = |n: u32| cluster.dir.join(format!("raft-{n}")).join("data");
+    fs::remove_dir_all(data(1)).expect("the data of raft-1");
+    fs::rename(data(0), data(1)).expect("the data of raft-0");
+    let said = cluster.local(&["--detach"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+    for part in ["raft-1 has ended", "belongs to"] {
+        assert!(said.err.contains(part), "{part} is not in {said:?}");
+    }
     stranger.kill().and_then(|()| stranger.wait()).expect("one's own child");
 }
 

@@ -42,7 +42,7 @@ fn wrong_arguments_are_told_all_at_once() {
         "--frobnicate",
         "--tick: 'soon'",
         "--listen: 'here'",
-        "election",
+        "--election: ",
         "--log-format: 'xml'",
         "--data-dir",
         "--certs",

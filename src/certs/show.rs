@@ -74,6 +74,11 @@ fn show_file(
             problems.extend(key_problems(path, der));
             if let Some(roots) = roots {
                 problems.extend(chain_problems(&chain, roots, &facts, now));
+                // In a process's directory; a file by itself may be without its key.
+                let key = path.with_extension("key");
+                if !key.exists() {
+                    problems.push(format!("its key is missing: there is no {}", key.display()));
+                }
             }
         }
         if facts.ca && path.with_file_name(CA_KEY).exists() {

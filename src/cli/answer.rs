@@ -6,6 +6,7 @@ use super::bench::Report;
 use super::selftest::Step;
 use crate::client::{self, ErrorKind, Written};
 use crate::codec::api::{GetReply, KeyValue, ReplicationReply, StatusReply};
+use crate::config::UsageReport;
 
 /// Exit status of `cltraft`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +117,12 @@ impl Failure {
     #[must_use]
     pub fn new(word: &'static str, message: impl Into<String>) -> Failure {
         Failure { word, message: message.into(), exit: Exit::Failed, leader: None }
+    }
+
+    /// A command line that is wrong, with everything that is wrong about it.
+    #[must_use]
+    pub fn usage(report: &UsageReport) -> Failure {
+        Failure { exit: Exit::Usage, ..Failure::new("usage", report.problems.join("; ")) }
     }
 }
 

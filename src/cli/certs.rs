@@ -20,7 +20,7 @@ use crate::identity::files::TLS_CRT;
 use crate::identity::{Identity, Role, check_dns};
 
 /// More seats than any Raft cluster should have; a typing error beyond it.
-const MAX_NODES: u32 = 100;
+pub(crate) const MAX_NODES: u32 = 99;
 
 /// Text for people, or one JSON object a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,43 +181,63 @@ impl IssueOptions {
     }
 }
 
-/// Carries out one verb and prints its report.
+impl CertsCommand {
+    /// Everything wrong with the options, a sentence each, before anything is done.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let judged = match self {
+            CertsCommand::Init(options) => judge_init(options).map(drop),
+            CertsCommand::Issue(options) => judge_issue(options).map(drop),
+            CertsCommand::Show(_) => Ok(()),
+        };
+        judged.err().unwrap_or_default()
+    }
+}
+
+/// Carries out one verb and prints its report. False if what was shown has problems.
 ///
 /// # Errors
 /// [`Failure`], whose text is the whole message for a person.
-pub fn run(command: &CertsCommand, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+pub fn run(command: &CertsCommand, output: Output, to: &mut dyn Write) -> Result<bool, Failure> {
     match command {
-        CertsCommand::Init(options) => init(options, output, to),
-        CertsCommand::Issue(options) => issue(options, output, to),
+        CertsCommand::Init(options) => init(options, output, to).map(|()| true),
+        CertsCommand::Issue(options) => issue(options, output, to).map(|()| true),
         CertsCommand::Show(options) => show_all(options, output, to),
     }
 }
 
-fn init(options: &InitOptions, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+/// The CA's validity, and what each certificate is to say.
+fn judge_init(options: &InitOptions) -> Result<(Validity, Vec<Profile>), Vec<String>> {
     let mut problems = Problems::default();
     let cluster = options.cluster.as_str();
     let nodes = problems.count(options.nodes);
-    let leaf = problems.take(Validity::days(options.days));
-    let ca_validity = problems.take(Validity::days(options.ca_days));
+    let leaf = problems.of("--days", Validity::days(options.days));
+    let ca_validity = problems.of("--ca-days", Validity::days(options.ca_days));
     let ips = problems.ips(&options.ips);
+    problems.dns(&options.dns);
     let mut wanted: Vec<_> =
         (0..nodes).map(|ordinal| (Role::Node, format!("raft-{ordinal}"))).collect();
     wanted.push((Role::Client, "client".into()));
     wanted.push((Role::Admin, "admin".into()));
     let mut profiles = Vec::new();
+    // The names of all nodes are formed from these, so they are judged once for all.
+    problems.names(&options.names);
+    problems.of("--cluster", Identity::new(cluster, Role::Client, "client"));
     for (role, name) in wanted {
-        let identity = problems.take(Identity::new(cluster, role, &name));
+        let identity = Identity::new(cluster, role, &name).ok();
         let (dns, ips) = match role {
             Role::Node => options.names.with_defaults(&name, &options.dns, &ips),
             _ => (Vec::new(), Vec::new()),
         };
-        problems.dns(&dns);
         if let (Some(identity), Some(validity)) = (identity, leaf) {
             profiles.push(Profile { identity, dns, ips, validity });
         }
     }
-    let ca_validity = problems.settle(ca_validity)?;
+    problems.settle(ca_validity.map(|validity| (validity, profiles)))
+}
 
+fn init(options: &InitOptions, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+    let (ca_validity, profiles) = judge_init(options).map_err(Failure::Usage)?;
+    let cluster = options.cluster.as_str();
     let (authority, written) = open_authority(&options.out, cluster, ca_validity)?;
     let mut ca_report = Report::new("ca", &ca_dir(&options.out), written);
     ca_report.not_after = rfc3339(authority.facts().not_after);
@@ -234,23 +254,39 @@ fn init(options: &InitOptions, output: Output, to: &mut dyn Write) -> Result<(),
     Ok(())
 }
 
-fn issue(options: &IssueOptions, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+/// What the certificate is to say, apart from the cluster, which the CA may have to tell.
+struct Wanted {
+    role: Role,
+    dns: Vec<String>,
+    ips: Vec<IpAddr>,
+    validity: Validity,
+}
+
+fn judge_issue(options: &IssueOptions) -> Result<Wanted, Vec<String>> {
     let mut problems = Problems::default();
     let role: Option<Role> = problems.take(options.role.parse());
-    let validity = problems.take(Validity::days(options.days));
+    let validity = problems.of("--days", Validity::days(options.days));
     let given = problems.ips(&options.ips);
+    problems.dns(&options.dns);
+    problems.names(&options.names);
+    problems.take(leaf_dir(&options.out, &options.name));
+    // Judged here with stand-ins, so that a bad name is reported together with the rest, and before
+    // the CA is looked for.
+    problems.take(Identity::new("x", Role::Client, &options.name));
+    if let Some(cluster) = &options.cluster {
+        problems.of("--cluster", Identity::new(cluster, Role::Client, "client"));
+    }
     let (dns, ips) = match role {
         Some(Role::Node) => options.names.with_defaults(&options.name, &options.dns, &given),
         _ => (options.dns.clone(), given),
     };
-    problems.dns(&dns);
-    problems.take(leaf_dir(&options.out, &options.name));
-    // Judged here with a stand-in, so that a bad name is reported together with the rest, and before
-    // the CA is looked for.
-    let cluster = options.cluster.as_deref();
-    problems.take(Identity::new(cluster.unwrap_or("x"), Role::Node, &options.name));
-    let (role, validity) = problems.settle(role.zip(validity))?;
+    let wanted = role.zip(validity).map(|(role, validity)| Wanted { role, dns, ips, validity });
+    problems.settle(wanted)
+}
 
+fn issue(options: &IssueOptions, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+    let Wanted { role, dns, ips, validity } = judge_issue(options).map_err(Failure::Usage)?;
+    let cluster = options.cluster.as_deref();
     let authority = Authority::load(&ca_dir(&options.out))?;
     let Some(cluster) = cluster.or(authority.cluster()) else {
         return Err(Failure::Usage(vec![
@@ -267,17 +303,34 @@ fn issue(options: &IssueOptions, output: Output, to: &mut dyn Write) -> Result<(
     }
 }
 
-fn show_all(options: &ShowOptions, output: Output, to: &mut dyn Write) -> Result<(), Failure> {
+/// True if nothing is wrong with what was shown.
+fn show_all(options: &ShowOptions, output: Output, to: &mut dyn Write) -> Result<bool, Failure> {
     let now = OffsetDateTime::now_utc();
+    let mut fine = true;
     for path in &options.paths {
+        // Each directory has its copy of the CA's certificate: one of them is shown whole.
+        let mut authorities: Vec<Presented> = Vec::new();
         for presented in show(path, now)? {
-            match output {
-                Output::Json => print_json(&presented, to)?,
-                Output::Text => print_text(&presented, to)?,
+            fine &= presented.problems.is_empty();
+            let same = |other: &&Presented| {
+                presented.facts.ca
+                    && presented.problems.is_empty()
+                    && other.facts.sha256 == presented.facts.sha256
+            };
+            match (output, authorities.iter().find(same)) {
+                (Output::Json, _) => print_json(&presented, to)?,
+                (Output::Text, Some(other)) => {
+                    let (path, other) = (presented.path.display(), other.path.display());
+                    writeln!(to, "{path}\n  the same as {other}")?;
+                }
+                (Output::Text, None) => print_text(&presented, to)?,
+            }
+            if presented.facts.ca {
+                authorities.push(presented);
             }
         }
     }
-    Ok(())
+    Ok(fine)
 }
 
 /// The CA of `out`, made if there is none.
@@ -412,11 +465,16 @@ impl Problems {
         result.map_err(|e| self.add(e.to_string())).ok()
     }
 
+    /// The same, said of an option.
+    fn of<T>(&mut self, option: &str, result: Result<T, impl Display>) -> Option<T> {
+        result.map_err(|e| self.add(format!("{option}: {e}"))).ok()
+    }
+
     fn count(&mut self, nodes: u32) -> u32 {
         if (1..=MAX_NODES).contains(&nodes) {
             return nodes;
         }
-        self.add(format!("{nodes} nodes are not possible: there must be 1 to {MAX_NODES}"));
+        self.add(format!("--nodes: '{nodes}' is not a number from 1 to {MAX_NODES}"));
         0
     }
 
@@ -425,7 +483,7 @@ impl Problems {
         for text in texts {
             match text.parse() {
                 Ok(ip) => ips.push(ip),
-                Err(_) => self.add(format!("the IP address {text:?} is none")),
+                Err(_) => self.add(format!("--ip: '{text}' is not an IP address")),
             }
         }
         ips
@@ -433,15 +491,22 @@ impl Problems {
 
     fn dns(&mut self, names: &[String]) {
         for name in names {
-            self.take(check_dns(name));
+            self.of("--dns", check_dns(name));
         }
     }
 
+    fn names(&mut self, names: &ServiceNames) {
+        let ServiceNames { namespace, service, client_service } = names;
+        self.of("--namespace", check_dns(namespace));
+        self.of("--service", check_dns(service));
+        self.of("--client-service", check_dns(client_service));
+    }
+
     /// The value, if nothing at all was wrong.
-    fn settle<T>(self, value: Option<T>) -> Result<T, Failure> {
+    fn settle<T>(self, value: Option<T>) -> Result<T, Vec<String>> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
-            _ => Err(Failure::Usage(self.0)),
+            _ => Err(self.0),
         }
     }
 }

@@ -50,6 +50,23 @@ pub enum Output {
     Json,
 }
 
+impl Output {
+    fn read(text: &str) -> Result<Output, String> {
+        match text {
+            "text" => Ok(Output::Text),
+            "json" => Ok(Output::Json),
+            _ => Err(format!("'{text}' is neither text nor json")),
+        }
+    }
+}
+
+/// Who reads the answers, whatever else is wrong with the arguments: a program that asked for JSON
+/// gets its usage errors so, too.
+pub(crate) fn output(arguments: Vec<OsString>, env: Env<'_>) -> Output {
+    let mut judge = Judge::new(options::client(arguments), env);
+    judge.setting("output", Output::read).unwrap_or_default()
+}
+
 /// Reads the arguments of `cltraft` (without the executable's name) over `env`. Without a command the
 /// shell opens if a person sits there (`terminal`).
 ///
@@ -73,11 +90,7 @@ pub fn parse_client(
         _ => Ok(PathBuf::from(text)),
     });
     let timeout = judge.setting("timeout", |text| values::duration(text, Duration::from_secs(1)));
-    let output = judge.setting("output", |text| match text {
-        "text" => Ok(Output::Text),
-        "json" => Ok(Output::Json),
-        _ => Err(format!("'{text}' is neither text nor json")),
-    });
+    let output = judge.setting("output", Output::read);
     let lang = judge.setting("lang", Lang::read);
     let redirect = !judge.flag_setting("no_redirect");
     let words = judge.take_words();
@@ -125,6 +138,14 @@ pub fn parse_client(
 /// Everything that is wrong with the line.
 pub(crate) fn parse_line(words: Vec<OsString>) -> Result<Command, UsageReport> {
     let mut judge = Judge::new(options::client(words), &|_| None);
+    for option in ["endpoints", "certs", "timeout", "output", "lang", "no_redirect"] {
+        if judge.flag_or_value(option) {
+            let option = option.replace('_', "-");
+            judge.problem(format!(
+                "--{option} is a setting of the whole shell: give it at its start"
+            ));
+        }
+    }
     let words = judge.take_words();
     let whose = words.first().map_or("a line".into(), |word| word.to_string_lossy().into_owned());
     let command = command::read(&mut judge, words);

@@ -193,13 +193,16 @@ pub(crate) fn is_for_cluster(name: &str) -> bool {
 /// Reads a command's words, noting everything wrong in `judge`. None if something is.
 pub(crate) fn read(judge: &mut Judge<'_>, words: Vec<OsString>) -> Option<Command> {
     let mut words = Words { words: words.into_iter(), said: String::new() };
+    // The command behind a misspelt option is still judged.
+    let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+    while let Some(option) = words.words.as_slice().first().filter(|word| is_option(word)) {
+        judge.problem(format!("there is no option {}", option.to_string_lossy()));
+        words.next();
+    }
     let name = words.next()?.to_string_lossy().into_owned();
     let known = NAMES.iter().find(|(english, spanish)| name == *english || name == *spanish);
     let Some((english, spanish)) = known else {
-        judge.problem(match name.strip_prefix('-') {
-            Some(_) => format!("there is no option {name}"),
-            None => format!("there is no command '{name}'"),
-        });
+        judge.problem(format!("there is no command '{name}'"));
         return None;
     };
     // The assignment's forms name a node first: `leer <lider> <clave>`.
@@ -298,7 +301,10 @@ fn bench(judge: &mut Judge<'_>) -> Command {
 }
 
 fn local(judge: &mut Judge<'_>) -> Option<Command> {
-    let dir = judge.setting("dir", |text| Ok(PathBuf::from(text)));
+    let dir = judge.setting("dir", |text| match text {
+        "" => Err("is empty".to_owned()),
+        _ => Ok(PathBuf::from(text)),
+    });
     if dir.is_none() && !judge.typed("dir") {
         judge.problem("local needs --dir (where the cluster lives)");
     }
@@ -320,7 +326,17 @@ fn local(judge: &mut Judge<'_>) -> Option<Command> {
     let (nodes, base_port) = (port("nodes", 1, 99), port("base_port", 1, 65_000));
     let detach = judge.flag("detach");
     let action = match <[LocalAction; 1]>::try_from(actions) {
-        Ok([action]) => action,
+        Ok([action]) => {
+            for name in ["nodes", "base_port", "detach"] {
+                if judge.typed(name) {
+                    let option = name.replace('_', "-");
+                    judge.problem(format!(
+                        "--{option} is for starting the whole cluster, not for one of its actions"
+                    ));
+                }
+            }
+            action
+        }
         Err(none) if none.is_empty() => LocalAction::Up { nodes, base_port, detach },
         Err(_) => {
             judge.problem("give one of --kill, --stop, --start, --down");
@@ -348,11 +364,16 @@ fn certs(judge: &mut Judge<'_>, words: &mut Words) -> Option<Command> {
         let number = judge.option(name, |text| values::number(text, 0, u64::from(u32::MAX)));
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
     };
+    let nodes = |judge: &mut Judge<'_>| {
+        let most = u64::from(super::certs::MAX_NODES);
+        let number = judge.option("nodes", |text| values::number(text, 1, most));
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(init.nodes)
+    };
     let command = match verb.as_deref() {
         Some("init") => CertsCommand::Init(InitOptions {
             out: judge.option("out", path).unwrap_or(init.out.clone()),
             cluster: judge.option("cluster", text).unwrap_or(init.cluster.clone()),
-            nodes: count(judge, "nodes", init.nodes),
+            nodes: nodes(judge),
             dns: judge.list("dns"),
             ips: judge.list("ip"),
             names: names(judge),
@@ -394,6 +415,9 @@ fn certs(judge: &mut Judge<'_>, words: &mut Words) -> Option<Command> {
             return None;
         }
     };
+    for problem in command.problems() {
+        judge.problem(problem);
+    }
     Some(Command::Certs(command))
 }
 

@@ -22,6 +22,7 @@ use super::certs::{self, CertsCommand, InitOptions};
 use super::client_options::{Output, Settings};
 use super::command::{Local, LocalAction};
 use super::json::{Json, Object};
+use super::lang::Lang;
 use super::run::{Asker, Teller, patiently};
 use crate::config::Seed;
 use process::Process;
@@ -159,7 +160,9 @@ impl Cluster {
         let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 let dir = dir.display();
-                Failure::new("no_cluster", format!("there is no cluster in {dir}"))
+                let message =
+                    format!("there is no cluster in {dir}; name the directory of one with --dir");
+                Failure::new("no_cluster", message)
             }
             _ => io_failure("read", &file, &error),
         })?;
@@ -205,10 +208,23 @@ impl Cluster {
                 .map_err(|error| io_failure("write", &file, &error))?;
         }
         let cluster = Cluster::open(dir, srvraft)?;
+        if let (Some(base), Some(first)) = (base_port, cluster.seeds.first())
+            && !first.address.ends_with(&format!(":{base}"))
+        {
+            let (dir, first) = (dir.display(), &first.address);
+            let message = format!(
+                "the cluster in {dir} begins at {first}, not at port {base}; leave --base-port out, \
+                 or name another --dir"
+            );
+            return Err(Failure::new("other_ports", message));
+        }
         match wanted {
             Some(wanted) if usize::from(wanted) != cluster.seeds.len() => {
                 let (dir, there) = (dir.display(), cluster.seeds.len());
-                let message = format!("the cluster in {dir} has {there} nodes, not {wanted}");
+                let message = format!(
+                    "the cluster in {dir} has {there} nodes, not {wanted}; leave --nodes out, or \
+                     name another --dir"
+                );
                 Err(Failure::new("other_size", message))
             }
             _ => Ok(cluster),
@@ -256,7 +272,7 @@ impl Cluster {
             .map_err(|error| io_failure("start", &self.srvraft, &error))
     }
 
-    /// Starts every node and waits until one leads. The leader's name.
+    /// Starts every node and waits until one leads and all answer. The leader's name.
     async fn up(&self, settings: &Settings) -> Result<String, Failure> {
         for seed in &self.seeds {
             self.start(seed)?;
@@ -264,19 +280,25 @@ impl Cluster {
         let asker = self.asker(settings)?;
         let deadline = Instant::now() + LEADER;
         loop {
-            for (_, status) in asker.client.statuses().await {
-                if let Ok(status) = status
-                    && status.role == crate::raft::RoleKind::Leader
-                {
-                    return Ok(status.name);
-                }
+            let asked = asker.client.statuses().await;
+            let up: Vec<_> = asked.into_iter().filter_map(|(_, status)| status.ok()).collect();
+            let leader = up.iter().find(|status| status.role == crate::raft::RoleKind::Leader);
+            let silent = |seed: &&Seed| !up.iter().any(|status| status.name == seed.name);
+            let silent = self.seeds.iter().find(silent);
+            if let (Some(leader), None) = (leader, silent) {
+                return Ok(leader.name.clone());
             }
+            // A quorum leads without a node whose log is damaged, say; that is no cluster that runs.
             for seed in &self.seeds {
                 self.still_runs(seed)?;
             }
             if Instant::now() >= deadline {
                 let logs = self.dir.join("raft-N").join("log");
-                let message = format!("no node leads after {LEADER:?}; see {}", logs.display());
+                let what = match (leader, silent) {
+                    (Some(_), Some(seed)) => format!("{} does not answer", seed.name),
+                    _ => "no node leads".to_owned(),
+                };
+                let message = format!("{what} after {LEADER:?}; see {}", logs.display());
                 return Err(Failure { exit: Exit::NoLeader, ..Failure::new("no_leader", message) });
             }
             tokio::time::sleep(LOOK * 2).await;
@@ -369,11 +391,11 @@ impl Cluster {
         Teller::new(settings.output, settings.lang).say(&said);
         let nodes = self.seeds.len();
         let dir = self.dir.display();
-        match settings.lang {
-            super::lang::Lang::En => eprintln!("{nodes} nodes run in {dir}; {leader} leads."),
-            super::lang::Lang::Es => {
-                eprintln!("{nodes} nodos en marcha en {dir}; lidera {leader}.")
-            }
+        match (settings.lang, nodes) {
+            (Lang::En, 1) => eprintln!("1 node runs in {dir}; {leader} leads."),
+            (Lang::En, _) => eprintln!("{nodes} nodes run in {dir}; {leader} leads."),
+            (Lang::Es, 1) => eprintln!("1 nodo en marcha en {dir}; lidera {leader}."),
+            (Lang::Es, _) => eprintln!("{nodes} nodos en marcha en {dir}; lidera {leader}."),
         }
     }
 }
@@ -486,6 +508,7 @@ mod tests {
         assert!(first.seat("3").is_err());
         assert!(Cluster::make(dir.path(), PathBuf::new(), Some(3), None).is_ok());
         assert!(Cluster::make(dir.path(), PathBuf::new(), Some(5), None).is_err());
+        assert!(Cluster::make(dir.path(), PathBuf::new(), None, Some(1)).is_err());
         assert!(Cluster::open(&dir.path().join("other"), PathBuf::new()).is_err());
     }
 }

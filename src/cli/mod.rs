@@ -44,11 +44,17 @@ use crate::config::Parsed;
 #[must_use]
 pub fn cltraft(arguments: Vec<OsString>) -> u8 {
     let env = |name: &str| std::env::var_os(name);
+    let output = client_options::output(arguments.clone(), &env);
     let exit = match parse_client(arguments, &env, io::stdin().is_terminal()) {
         Ok(Parsed::Run(call)) => carry_out(call),
         Ok(Parsed::Print(text)) => {
             let mut teller = Teller::new(Output::Text, lang::Lang::En);
             teller.say(&(text + "\n"));
+            teller.exit()
+        }
+        Err(report) if output == Output::Json => {
+            let mut teller = Teller::new(output, lang::Lang::En);
+            teller.tell(&Answer::Failed(Failure::usage(&report)));
             teller.exit()
         }
         Err(report) => {
@@ -87,10 +93,14 @@ fn carry_out(Call { settings, command }: Call) -> Exit {
                 Output::Json => certs::Output::Json,
             };
             match certs::run(wanted, output, &mut io::stdout().lock()) {
-                Ok(()) => Exit::Done,
+                Ok(true) => Exit::Done,
+                Ok(false) => Exit::Failed,
                 Err(error) => {
-                    let exit = if error.exit() == 2 { Exit::Usage } else { Exit::Failed };
-                    fail(Failure { exit, ..Failure::new("certificates", error.to_string()) })
+                    let (exit, word) = match error.exit() {
+                        2 => (Exit::Usage, "usage"),
+                        _ => (Exit::Failed, "certificates"),
+                    };
+                    fail(Failure { exit, ..Failure::new(word, error.to_string()) })
                 }
             }
         }

@@ -12,6 +12,9 @@ use crate::config::{
 };
 use crate::raft;
 
+/// Commands that this version does not have. A seat may be called so.
+const LATER: [&str; 3] = ["probe", "discard", "recover"];
+
 /// Reads the arguments of `srvraft` (without the executable's name) over `env`.
 ///
 /// # Errors
@@ -64,7 +67,14 @@ pub fn parse_node(
         // What is missing has been named already.
         _ => String::new(),
     };
-    let problems = judge.finish("srvraft");
+    let mut problems = judge.finish("srvraft");
+    if let Some(word) = name.as_deref().filter(|name| LATER.contains(name))
+        && !problems.is_empty()
+    {
+        problems.push(format!(
+            "`srvraft {word}` as a command comes with a later version; here {word} was read as a seat"
+        ));
+    }
     match (name, seeds, data_dir, certs) {
         (Some(name), Some(seeds), Some(data_dir), Some(certs)) if problems.is_empty() => {
             Ok(Parsed::Run(NodeConfig {
@@ -132,8 +142,9 @@ fn timing(judge: &mut Judge<'_>) -> raft::Options {
     raft.heartbeat_ticks = heartbeat.unwrap_or(raft.heartbeat_ticks);
     let election = judge.setting("election", values::tick_range);
     raft.election_ticks = election.unwrap_or(raft.election_ticks);
+    // What is wrong with one value alone has been said; what is left is how the two relate.
     for problem in raft.problems() {
-        judge.problem(problem);
+        judge.problem(format!("--election, --heartbeat: {problem}"));
     }
     raft
 }
@@ -195,20 +206,32 @@ fn seeds(judge: &mut Judge<'_>, name: Option<&str>, port: Option<u64>) -> Option
 
 fn seed_list(text: &str) -> Result<Vec<Seed>, String> {
     let mut list: Vec<Seed> = Vec::new();
+    let mut problems = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (name, address) = part.split_once('=').ok_or_else(|| {
-            format!("'{part}' is not NAME=HOST:PORT such as raft-0=10.0.0.1:6000")
-        })?;
-        let seed = Seed { name: values::seat(name)?, address: values::host_port(address)? };
-        if list.iter().any(|other| other.name == seed.name) {
-            return Err(format!("{} is there twice", seed.name));
+        match seed(part, &list) {
+            Ok(seed) => list.push(seed),
+            Err(why) => problems.push(why),
         }
-        if let Some(other) = list.iter().find(|other| other.address == seed.address) {
-            return Err(format!("{} and {} have the same address", other.name, seed.name));
-        }
-        list.push(seed);
     }
-    if list.is_empty() { Err("the list is empty".to_owned()) } else { Ok(list) }
+    match problems.is_empty() {
+        true if list.is_empty() => Err("the list is empty".to_owned()),
+        true => Ok(list),
+        false => Err(problems.join("; ")),
+    }
+}
+
+fn seed(part: &str, before: &[Seed]) -> Result<Seed, String> {
+    let (name, address) = part
+        .split_once('=')
+        .ok_or_else(|| format!("'{part}' is not NAME=HOST:PORT such as raft-0=10.0.0.1:6000"))?;
+    let seed = Seed { name: values::seat(name)?, address: values::host_port(address)? };
+    if before.iter().any(|other| other.name == seed.name) {
+        return Err(format!("{} is there twice", seed.name));
+    }
+    match before.iter().find(|other| other.address == seed.address) {
+        Some(other) => Err(format!("{} and {} have the same address", other.name, seed.name)),
+        None => Ok(seed),
+    }
 }
 
 /// Where a seat is reached: its own seed, or its name in the service the seeds are named by.
@@ -296,7 +319,7 @@ mod tests {
             "'Raft_1' is not a seat's name",
             "--seeds: 'raft-0' is not NAME=HOST:PORT",
             "--tick: 'soon'",
-            "upside down",
+            "--election: the range '9-5' is upside down",
             "--listen: 'here'",
             "--log-format: 'xml'",
             "--on-damage: 'panic'",
@@ -323,7 +346,16 @@ mod tests {
             ("raft --service s --replicas 3", "'raft' has none"),
             ("raft-7 --seeds raft-0=h:1", "--advertise (its HOST:PORT) must be given"),
             ("raft-0 --seeds raft-0=h:0", "the port must be a number"),
-            ("raft-0 --election 10-20", "at least twice the heartbeat"),
+            (
+                "raft-0 --election 10-20",
+                "--election, --heartbeat: the election timeout (10 ticks) must be at",
+            ),
+            (
+                "raft-0 --seeds a,b",
+                "'a' is not NAME=HOST:PORT such as raft-0=10.0.0.1:6000; 'b' is not",
+            ),
+            ("probe live", "`srvraft probe` as a command comes with a later version"),
+            ("discard", "`srvraft discard` as a command comes with a later version"),
             ("raft-0 --help=yes", "--help takes no value"),
         ];
         for (arguments, part) in cases {

@@ -458,6 +458,12 @@ impl<'a> Judge<'a> {
         self.given.values.contains_key(name) || self.given.flags.contains(name)
     }
 
+    /// The same, and it has been dealt with.
+    pub(crate) fn flag_or_value(&mut self, name: &'static str) -> bool {
+        self.taken.insert(name);
+        self.typed(name)
+    }
+
     /// Ends the judgement: options that nobody asked for mean nothing here and are named.
     pub(crate) fn finish(mut self, whose: &str) -> Vec<String> {
         let typed = self.given.values.keys().chain(self.given.flags.iter());

@@ -131,7 +131,7 @@ impl Shell<'_> {
         }
         match parse_line(words) {
             Ok(command) => self.carry_out(&command),
-            Err(report) => self.tell(&[Answer::Failed(usage(report.problems.join("; ")))]),
+            Err(report) => self.tell(&[Answer::Failed(Failure::usage(&report))]),
         }
         Next::Line
     }

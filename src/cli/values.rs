@@ -75,6 +75,7 @@ pub(crate) fn number(text: &str, low: u64, high: u64) -> Result<u64, String> {
 pub(crate) fn tick_range(text: &str) -> Result<(u32, u32), String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     match (low.trim().parse(), high.trim().parse()) {
+        (Ok(low), Ok(high)) if low > high => Err(format!("the range '{text}' is upside down")),
         (Ok(low), Ok(high)) => Ok((low, high)),
         _ => Err(format!("'{text}' is not a range of ticks such as 50-100")),
     }

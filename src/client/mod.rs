@@ -253,6 +253,14 @@ impl<N: Network> Inner<N> {
         let command = Command::Write(write);
         codec::validate(&command)?;
         let args = codec::encode_command(&command);
+        let (size, most) = (args.len(), Method::KvWrite.args_max());
+        if size > most {
+            // Key and values fit each by itself, but not together. No attempt would get further.
+            return Err(Error::refused(
+                "too_large",
+                format!("the request has {size} bytes; key and values may have {most} together"),
+            ));
+        }
         let job = Job { method: Method::KvWrite, args, deadline, leader: true, writes: true };
         let reply: Reply<WriteReply> = self.reach.run(job).await.inspect_err(|error| {
             if error.word == "session_expired" {

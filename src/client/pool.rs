@@ -8,7 +8,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::network::{Network, Trouble};
-use crate::rpc::{CallError, Connection, DialError, Dialer, Expect, Hello, Limits, Method, Tls};
+use crate::codec::api::{Code, Refusal};
+use crate::rpc::{
+    CallError, Connection, DialError, Dialer, Expect, Hello, Limits, Method, NotSent, Tls,
+};
 
 /// A dial may take this long: resolving the name, connecting, TLS, hello.
 const DIAL: Duration = Duration::from_secs(2);
@@ -117,6 +120,13 @@ fn not_reached(address: &str, error: DialError) -> Trouble {
 pub(super) fn not_answered(error: CallError) -> Trouble {
     match error {
         CallError::Refused(refusal) => Trouble::Refused(refusal),
+        // No node would take it, so none needs to be tried.
+        CallError::NotSent(NotSent::TooLarge { .. }) => {
+            Trouble::Refused(Refusal::new(Code::TooLarge, error.to_string()))
+        }
+        CallError::NotSent(NotSent::Arguments(_)) => {
+            Trouble::Refused(Refusal::new(Code::BadRequest, error.to_string()))
+        }
         CallError::NotSent(_) => Trouble::NotReached { why: error.to_string(), untrusted: false },
         CallError::Lost(reason) => Trouble::Unresolved(reason.to_string()),
         CallError::TimedOut(_) | CallError::BadReply(_) => Trouble::Unresolved(error.to_string()),

@@ -361,6 +361,14 @@ fn limits_are_checked_before_anything_is_sent() {
     let value = Bytes::from(vec![0; crate::kv::limits::VALUE_BYTES_MAX + 1]);
     let large = Operation::Put { key: Bytes::from_static(b"k"), value };
     assert_eq!(kind(&run(client.write(large))), (ErrorKind::Refused, "too_large"));
+    // Each value is within its limit, both together are over the request's.
+    let value = Bytes::from(vec![0; crate::kv::limits::VALUE_BYTES_MAX]);
+    let expected = Some(value.clone());
+    let swap = Operation::Cas { key: Bytes::from_static(b"k"), expected, value };
+    let result = run(client.write(swap));
+    assert_eq!(kind(&result), (ErrorKind::Refused, "too_large"));
+    let most = crate::kv::limits::REQUEST_BYTES_MAX.to_string();
+    assert!(result.unwrap_err().message.contains(&most), "the limit is named");
     assert!(fake.called(Method::KvWrite).is_empty());
 }
 

@@ -21,7 +21,7 @@ use super::outbox::Outbox;
 use super::wire::{self, COPY_MAX, Encoded};
 use crate::codec::api::{Code, Refusal};
 use crate::codec::decode_shared;
-use crate::identity::Identity;
+use crate::identity::{Identity, Role};
 
 /// Tells one accepted connection from every other of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,7 +88,11 @@ impl Peer {
     pub(super) fn authorize(&self, method: Method) -> Result<(), Refusal> {
         if !method.allows(self.identity.role()) {
             let role = self.identity.role();
-            let message = format!("{method} may not be called with a {role} certificate");
+            let way_out = match method.allows(Role::Admin) && role == Role::Client {
+                true => "; use an admin's certificate (--certs .../admin)",
+                false => "",
+            };
+            let message = format!("{method} may not be called with a {role} certificate{way_out}");
             return Err(Refusal::new(Code::Denied, message));
         }
         match method.binding() {

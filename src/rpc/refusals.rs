@@ -46,6 +46,8 @@ pub enum Reason {
     BadHello,
     /// The node itself refused the hello.
     Hello,
+    /// The node is not a member of a cluster yet, or is stopping: passes by itself.
+    NotReady,
     /// A limit on connections is reached.
     Full,
     /// A method that the certificate's role may not call.
@@ -80,6 +82,7 @@ impl Reason {
             Reason::HandshakeTimeout => "handshake_timeout",
             Reason::BadHello => "bad_hello",
             Reason::Hello => "hello",
+            Reason::NotReady => "not_ready",
             Reason::Full => "full",
             Reason::Denied => "denied",
             Reason::Violation => "violation",
@@ -124,7 +127,10 @@ impl RefusalLog {
 
     /// Says in the log that something from `from` was refused, and why.
     pub(super) fn report(&self, from: SocketAddr, reason: Reason, sentence: &str) {
-        if let Some(suppressed) = self.admit(reason, Instant::now()) {
+        if reason == Reason::NotReady {
+            // Belongs to every founding and every stop; nobody need do anything about it.
+            tracing::debug!(target: "balsa::rpc", peer = %from, "refused {from}: {sentence}");
+        } else if let Some(suppressed) = self.admit(reason, Instant::now()) {
             tracing::warn!(
                 target: "balsa::rpc",
                 peer = %from,

@@ -360,6 +360,9 @@ fn judge(
     }
     slot.established(identity.role())
         .map_err(|limit| (Reason::Full, Refusal::new(Code::Busy, limit)))?;
-    let ack = shared.service.greet(identity, &hello).map_err(|refusal| (Reason::Hello, refusal))?;
+    let ack = shared.service.greet(identity, &hello).map_err(|refusal| {
+        let passes = refusal.code == Code::Unavailable;
+        (if passes { Reason::NotReady } else { Reason::Hello }, refusal)
+    })?;
     Ok((ack, hello, version))
 }

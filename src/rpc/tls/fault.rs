@@ -85,7 +85,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::UnknownCa => {
-                f.write_str("its certificate is signed by none of the CAs in ca.crt")
+                f.write_str("its certificate is signed by none of the CAs in ca.crt; use the certificates of that cluster")
             }
             Fault::Expired { at } => {
                 f.write_str("its certificate has expired")?;
@@ -227,7 +227,9 @@ pub(crate) fn alert_meaning(alert: AlertDescription) -> String {
     use AlertDescription as A;
     let meaning = match alert {
         A::CertificateRequired => "it requires a certificate and got none",
-        A::UnknownCA => "our certificate is signed by none of its CAs",
+        A::UnknownCA => {
+            "our certificate is signed by none of its CAs; use the certificates of that cluster"
+        }
         A::CertificateExpired => "our certificate has expired or is not yet valid, by its clock",
         A::CertificateRevoked => "our certificate is revoked",
         A::UnsupportedCertificate => {
