@@ -168,13 +168,13 @@ pub trait LogStore: Send {
 
 /// Reads entries, checking every record's checksum (D16).
 pub trait LogReader: Send + Sync {
-    /// Entries behind `after` up to and including `upto`, as many as fit into `max_bytes` (at least
-    /// one), contiguous. They are the log's as of one moment of the call. Their payloads may share
-    /// one buffer: who keeps a small part for long should copy it.
+    /// Entries behind `after` up to and including `upto`, as many as fit into `max_bytes` and as are
+    /// written yet, but at least one; contiguous. They are the log's as of one moment of the call.
+    /// Their payloads may share one buffer: who keeps a small part for long should copy it.
     ///
     /// # Errors
-    /// [`StorageError::OutOfRange`] if the range is (no longer) there; other errors are the disk's,
-    /// [`StorageError::Damaged`] among them.
+    /// [`StorageError::OutOfRange`] if not even the first entry of the range is (still, or already)
+    /// there; other errors are the disk's, [`StorageError::Damaged`] among them.
     fn read(&self, after: Index, upto: Index, max_bytes: u64) -> Result<Vec<Entry>, StorageError>;
 }
 
@@ -263,8 +263,10 @@ impl StorageError {
             offset,
             what: format!(
                 "{what}; what was durable here is lost, so this node can no longer keep its \
-                 promises. Look after the disk, then move the data directory aside (keep it) and \
-                 start with an empty one, as a new node that the others bring up to date"
+                 promises. Move the data directory aside and keep it, look after the disk, and \
+                 restore the directory or this file from a copy made after the node's last write. \
+                 Do not start with an empty directory instead: this version cannot take an empty \
+                 node into a cluster"
             ),
         }
     }
