@@ -17,11 +17,19 @@ use super::fs::{Fs, Lock};
 use super::recovery::{self, Source};
 use super::small_file::{self, Format};
 use super::wal::{LogOptions, Wal};
-use super::{RestoredLog, SegmentNumber, StorageError};
+use super::{BLOCK_BYTES, RestoredLog, SegmentNumber, StorageError};
 use crate::raft::{Boot, ClusterId, NodeId};
 
 const IDENTITY: Format = Format { magic: *b"BALSA-ID", version: 1 };
 const FOUNDING: Format = Format { magic: *b"BALSA-FR", version: 1 };
+
+/// What finds no room, for the message.
+const START: &str = "a start";
+/// The small files that a start replaces, and the directories it makes.
+const SMALL_FILES_BYTES: u64 = 4 * BLOCK_BYTES;
+/// What a start needs that finds no room even for the boot counter: besides small files the
+/// shortest segment, unless the last group commit makes it longer.
+const START_BYTES: u64 = LogOptions::DEFAULT.reserve_bytes + 2 * BLOCK_BYTES + SMALL_FILES_BYTES;
 
 /// What the identity file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +66,14 @@ impl DataDir {
     /// # Errors
     /// [`StorageError::Locked`], [`StorageError::Foreign`] if it belongs to another seat,
     /// [`StorageError::NewerFormat`], [`StorageError::Damaged`] if the identity cannot be read, or
-    /// is missing where there is a log, or what the disk says.
+    /// is missing where there is a log, [`StorageError::NoSpace`] with what the whole start needs,
+    /// or what the disk says.
     pub fn open(fs: Arc<dyn Fs>, path: &Path, seat: &str) -> Result<DataDir, StorageError> {
+        DataDir::open_as(Arc::clone(&fs), path, seat)
+            .map_err(|error| error.needing(&*fs, START, START_BYTES))
+    }
+
+    fn open_as(fs: Arc<dyn Fs>, path: &Path, seat: &str) -> Result<DataDir, StorageError> {
         create_dirs(&*fs, path)?;
         let lock = fs.lock(&path.join("lock")).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock => StorageError::Locked { path: path.display().to_string() },
@@ -210,7 +224,12 @@ impl DataDir {
                 options,
             }
         };
-        let (parts, restored) = recovery::open(&source)?;
+        let (parts, restored) = recovery::open(&source).map_err(|error| match error {
+            StorageError::NoSpace { needed_bytes, .. } => {
+                error.needing(&*self.fs, START, needed_bytes + SMALL_FILES_BYTES)
+            }
+            other => other,
+        })?;
         if parts.active.number != source.at_least {
             let segment = parts.active.number;
             self.change_identity(|identity| identity.segment = segment)?;

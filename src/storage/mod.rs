@@ -178,14 +178,32 @@ pub trait LogReader: Send + Sync {
     fn read(&self, after: Index, upto: Index, max_bytes: u64) -> Result<Vec<Entry>, StorageError>;
 }
 
+/// Files take room in blocks of this size, on nearly every file system.
+pub(crate) const BLOCK_BYTES: u64 = 4096;
+
+fn kib(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "an unknown number".to_owned(), |bytes| format!("{}", bytes / 1024))
+}
+
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// No room. Nothing was written; term and vote still have their reserve.
-    #[error("no space left for {path}: make room on its volume; a running node goes on by itself")]
+    /// No room. Nothing was written; term and vote still have their reserve (D11).
+    #[error(
+        "no space left in {path}: {what} needs about {} KiB, and {} are free; make room on its \
+         volume. A running node then goes on by itself",
+        needed_bytes.div_ceil(1024),
+        kib(*free_bytes)
+    )]
     NoSpace {
-        /// What should have been written.
+        /// The file that should have been written, or its directory.
         path: String,
+        /// What should have been done.
+        what: &'static str,
+        /// With so many bytes it works.
+        needed_bytes: u64,
+        /// What the file system says is free for this process; none if it does not say.
+        free_bytes: Option<u64>,
     },
     /// The range was purged, truncated or never written.
     #[error("the log does not hold the entries behind {after} up to {upto}")]
@@ -251,8 +269,24 @@ impl StorageError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let path = path.display().to_string();
         match source.kind() {
-            StorageFull | QuotaExceeded => StorageError::NoSpace { path },
+            StorageFull | QuotaExceeded => StorageError::NoSpace {
+                path,
+                what: "a write",
+                needed_bytes: BLOCK_BYTES,
+                free_bytes: None,
+            },
             _ => StorageError::Io { action, path, source },
+        }
+    }
+
+    /// If there is no room: says for what, how much it takes, and how much there is.
+    pub(crate) fn needing(self, fs: &dyn Fs, what: &'static str, bytes: u64) -> StorageError {
+        match self {
+            StorageError::NoSpace { path, .. } => {
+                let free_bytes = fs.free_bytes(Path::new(&path)).ok();
+                StorageError::NoSpace { path, what, needed_bytes: bytes, free_bytes }
+            }
+            other => other,
         }
     }
 

@@ -349,7 +349,7 @@ impl Tail {
     ) -> Result<Written, StorageError> {
         let items: u64 = self.items.iter().map(|item| item.bytes).sum();
         let needed = items + segment::header_room(&replay.seen) + source.options.reserve_bytes;
-        let capacity = preferred.max(needed.next_multiple_of(4096));
+        let capacity = preferred.max(needed.next_multiple_of(super::BLOCK_BYTES));
         let seal = Seal::new(source.salt, self.number);
         let header =
             SegmentHeader { capacity, hard_state: replay.hard_state, seen: replay.seen.clone() };
