@@ -46,7 +46,12 @@ struct Disk {
 impl LogStore for Disk {
     fn append(&mut self, batch: &Batch) -> Result<(), StorageError> {
         if self.full.load(Ordering::SeqCst) && !batch.entries.is_empty() {
-            return Err(StorageError::NoSpace { path: "test".to_owned() });
+            return Err(StorageError::NoSpace {
+                path: "test".to_owned(),
+                what: "an entry",
+                needed_bytes: 4096,
+                free_bytes: Some(0),
+            });
         }
         Ok(())
     }
