@@ -84,6 +84,77 @@ fn a_full_disk_stops_entries_only_and_only_while_it_is_full() {
     assert_eq!(restored.hard_state.term, Term(6));
 }
 
+/// The bytes needed and the bytes free that an error for want of room names.
+fn room(error: &StorageError) -> (u64, u64) {
+    match error {
+        StorageError::NoSpace { needed_bytes, free_bytes, .. } => {
+            (*needed_bytes, free_bytes.expect("the faulty disk knows"))
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_full_disk_goes_on_as_soon_as_there_is_room_for_the_batch() {
+    // D11: long before a segment of the full length fits again.
+    let options = LogOptions { segment_bytes: 1 << 20, ..OPTIONS };
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open_dir(&disk).unwrap().open_log(options).unwrap();
+    log.append(&batch(term(1, None), None, vec![])).unwrap();
+    disk.set_room(Some(0));
+    let (mut last, mut error) = fill(&mut log, 0);
+    for round in 0..5 {
+        let (needed, free) = room(&error);
+        assert_eq!(free, 0);
+        assert!(needed < 16 << 10, "the batch, the reserve and a header: {needed}");
+        assert!(error.to_string().contains(&format!("needs about {} KiB", needed / 1024)));
+        let next = batch(None, None, vec![command(1, last + 1, 1024)]);
+        for room in (0..needed).step_by(1 << 10).chain([needed - 1]) {
+            disk.set_room(Some(room));
+            assert!(matches!(log.append(&next), Err(StorageError::NoSpace { .. })), "{room}");
+        }
+        // From the second round on there is more, and a segment as long as may be uses it.
+        let more = round * (9 << 10);
+        disk.set_room(Some(needed + more));
+        log.append(&next).unwrap();
+        log.sync().unwrap();
+        last += 1;
+        let before = last;
+        (last, _) = fill(&mut log, last);
+        assert!((last - before) * (3 << 10) >= more, "{round}: {before} to {last}");
+        disk.set_room(Some(0));
+        let next = batch(None, None, vec![command(1, last + 1, 1024)]);
+        error = log.append(&next).expect_err("nothing was freed");
+    }
+    // A batch as long as many segments names what it takes.
+    let long = batch(None, None, vec![command(1, last + 1, 300 << 10)]);
+    let (needed, _) = room(&log.append(&long).unwrap_err());
+    assert!((300 << 10..320 << 10).contains(&needed), "{needed}");
+    disk.set_room(Some(needed));
+    log.append(&long).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    disk.set_room(None);
+    assert_eq!(open(&disk).unwrap().1.shape.last(), LogId::new(1, last + 1));
+}
+
+#[test]
+fn a_prepared_segment_makes_way_for_a_batch_that_it_cannot_hold() {
+    let disk = FaultyDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    // Past the middle of the second segment, so that the third one, of 16 KiB, is ready.
+    log.append(&batch(term(1, None), None, vec![command(1, 1, 3 << 10)])).unwrap();
+    log.append(&batch(None, None, vec![command(1, 2, 10 << 10)])).unwrap();
+    log.sync().unwrap();
+    assert!(disk.content(Path::new("/data/log/00000000000000000003.log")).is_some());
+    disk.set_room(Some(24 << 10));
+    log.append(&batch(None, None, vec![command(1, 3, 30 << 10)])).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    disk.set_room(None);
+    assert_eq!(open(&disk).unwrap().1.shape.last(), LogId::new(1, 3));
+}
+
 #[test]
 fn a_start_without_room_says_so_and_changes_nothing() {
     let disk = FaultyDisk::new();
@@ -95,7 +166,20 @@ fn a_start_without_room_says_so_and_changes_nothing() {
         disk.set_room(Some(room));
         let error = open(&disk).unwrap_err();
         assert!(matches!(error, StorageError::NoSpace { .. }), "{room}: {error}");
+        assert!(error.to_string().contains("a start needs about"), "{room}: {error}");
+        assert!(error.to_string().contains("make room"), "{room}: {error}");
         disk.kill();
+    }
+    // What it names is enough, also where the first write is already one too many.
+    for small in [0, 1000] {
+        let disk = disk.fork();
+        disk.set_room(Some(small));
+        let open = || open_dir(&disk)?.open_log(LogOptions::default());
+        let (needed, free) = room(&open().unwrap_err());
+        assert!(free <= small && (256 << 10..512 << 10).contains(&needed), "{needed} {free}");
+        disk.kill();
+        disk.set_room(Some(needed));
+        assert_eq!(open().unwrap().1.shape.last(), LogId::new(1, 1));
     }
     disk.set_room(None);
     assert_eq!(open(&disk).unwrap().1.shape.last(), LogId::new(1, 1));

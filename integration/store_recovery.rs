@@ -307,6 +307,38 @@ fn a_sound_record_in_the_place_of_another_is_refused() {
 }
 
 #[test]
+fn damage_is_reported_where_it_is_and_as_what_it_is() {
+    let life = chatty_reference();
+    let files = log_files(&life.disk);
+    let path = &files[0];
+    let content = life.disk.content(path).unwrap();
+    // Each commit is one record at the start of a sector, with padding behind it.
+    let sectors = content.chunks(SECTOR_BYTES).take_while(|s| s.iter().any(|b| *b != 0)).count();
+    assert!(sectors > 1 && content[sectors * SECTOR_BYTES - 8..][..8] == [0; 8]);
+    let report = |at: usize, bit: u8| {
+        let disk = life.disk.fork();
+        disk.corrupt(path, |bytes| bytes[at] ^= bit);
+        match open(&disk) {
+            Err(StorageError::Damaged { offset, what, .. }) => (offset as usize, what),
+            other => panic!("byte {at}: {other:?}"),
+        }
+    };
+    for start in (1..sectors).map(|sector| sector * SECTOR_BYTES) {
+        let (offset, what) = report(start + 44, 1);
+        assert_eq!(offset, start);
+        assert!(what.starts_with("a record with a wrong checksum"), "{what}");
+        assert!(what.contains("aside") && what.contains("cannot take an empty node"), "{what}");
+        let (offset, what) = report(start + 4, 1);
+        assert_eq!(offset, start);
+        assert!(what.starts_with("no record begins here"), "{what}");
+        // In the padding nothing is lost, so it is not looked at.
+        let disk = life.disk.fork();
+        disk.corrupt(path, |bytes| bytes[start + SECTOR_BYTES - 8] ^= 1);
+        assert_eq!(&open(&disk).unwrap().2, life.model.now());
+    }
+}
+
+#[test]
 fn every_shortened_or_missing_file_is_refused() {
     let life = reference();
     let mut verdicts = Verdicts::default();

@@ -168,6 +168,13 @@ impl Drop for Other {
 }
 
 #[test]
+fn who_ends_it_while_it_starts_ends_its_nodes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    // The first process has just been started; nobody leads yet.
+    drop(Other::start(&directory.path().join("d")));
+}
+
+#[test]
 fn a_port_that_is_taken_is_said_at_once() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let port = crate::harness::free_ports(1)[0];

@@ -53,11 +53,6 @@ fn the_automatic_client_says_what_the_validation_reads() {
     golden.extend((1..=3).map(|n| read(n, &initial(n))));
     golden += &(write(1, "UPDATED_VALUE") + &read(1, "UPDATED_VALUE") + "{\"success\":true}\n");
     assert_like(json.fine(), &golden);
-}
-
-#[test]
-fn the_validation_finds_its_words() {
-    let cluster = Cluster::start();
     // As the certificates of the automatic client's pod: a client, no admin.
     let certs = cluster.dir.join("certs").join("client");
     let said = crate::tools::run(cluster.command(&["test"]).env("BALSA_CERTS", certs));

@@ -47,10 +47,13 @@ pub(crate) fn run(command: &mut Command) -> Said {
     let output = clean(command).stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes| String::from_utf8(bytes).expect("what is printed is UTF-8");
+    // On a busy machine some calls take so long that they say so.
+    let patient =
+        |line: &&str| !line.starts_with("still at it") && !line.starts_with("sigo en ello");
     Said {
         code: output.status.code().unwrap_or_else(|| panic!("{command:?} was killed")),
         out: text(output.stdout),
-        err: text(output.stderr),
+        err: text(output.stderr).split_inclusive('\n').filter(patient).collect(),
     }
 }
 
@@ -125,17 +128,7 @@ impl Cluster {
 
     /// One call with the two exports set.
     pub(crate) fn ask(&self, words: &[&str]) -> Said {
-        let mut said = run(&mut self.command(words));
-        // A busy machine is no fault of ours.
-        said.err = said.err.lines().filter(|line| !line.starts_with("still at it")).fold(
-            String::new(),
-            |mut kept, line| {
-                kept += line;
-                kept += "\n";
-                kept
-            },
-        );
-        said
+        run(&mut self.command(words))
     }
 
     /// `cltraft local --dir DIR` with these words.

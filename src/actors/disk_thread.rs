@@ -151,10 +151,12 @@ impl Writer<'_> {
             }
             match self.store.append(batch) {
                 Ok(()) => newest = self.waiting.pop_front().map(|batch| batch.token),
-                Err(StorageError::NoSpace { path }) => {
+                Err(StorageError::NoSpace { path, needed_bytes, free_bytes, .. }) => {
                     if !self.full {
                         tracing::error!(
                             path,
+                            needed_bytes,
+                            free_bytes,
                             "no space left for the log; make room, the node goes on by itself"
                         );
                     }
@@ -233,7 +235,12 @@ mod tests {
     impl LogStore for Probe {
         fn append(&mut self, batch: &Batch) -> Result<(), StorageError> {
             if !batch.entries.is_empty() && self.0.full.load(Ordering::SeqCst) {
-                return Err(StorageError::NoSpace { path: "probe".to_owned() });
+                return Err(StorageError::NoSpace {
+                    path: "probe".to_owned(),
+                    what: "the next segment of the log",
+                    needed_bytes: 4096,
+                    free_bytes: Some(0),
+                });
             }
             self.0.written.lock().unwrap().push(batch.token);
             Ok(())

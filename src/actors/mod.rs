@@ -49,3 +49,6 @@ pub mod service;
 pub mod standing;
 pub mod storage;
 pub mod supervisor;
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,8 @@ impl Shell<'_> {
                         break;
                     }
                 }
-                // Ctrl-C clears the line, Ctrl-D leaves.
+                // Ctrl-C clears the line, and may take what was typed ahead with it, as on any terminal;
+                // Ctrl-D leaves.
                 Err(ReadlineError::Interrupted) => {}
                 Err(ReadlineError::Eof) => break,
                 Err(error) => {

@@ -17,11 +17,19 @@ use super::fs::{Fs, Lock};
 use super::recovery::{self, Source};
 use super::small_file::{self, Format};
 use super::wal::{LogOptions, Wal};
-use super::{RestoredLog, SegmentNumber, StorageError};
+use super::{BLOCK_BYTES, RestoredLog, SegmentNumber, StorageError};
 use crate::raft::{Boot, ClusterId, NodeId};
 
 const IDENTITY: Format = Format { magic: *b"BALSA-ID", version: 1 };
 const FOUNDING: Format = Format { magic: *b"BALSA-FR", version: 1 };
+
+/// What finds no room, for the message.
+const START: &str = "a start";
+/// The small files that a start replaces, and the directories it makes.
+const SMALL_FILES_BYTES: u64 = 4 * BLOCK_BYTES;
+/// What a start needs that finds no room even for the boot counter: besides small files the
+/// shortest segment, unless the last group commit makes it longer.
+const START_BYTES: u64 = LogOptions::DEFAULT.reserve_bytes + 2 * BLOCK_BYTES + SMALL_FILES_BYTES;
 
 /// What the identity file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,9 +66,15 @@ impl DataDir {
     /// # Errors
     /// [`StorageError::Locked`], [`StorageError::Foreign`] if it belongs to another seat,
     /// [`StorageError::NewerFormat`], [`StorageError::Damaged`] if the identity cannot be read, or
-    /// is missing where there is a log, or what the disk says.
+    /// is missing where there is a log, [`StorageError::NoSpace`] with what the whole start needs,
+    /// or what the disk says.
     pub fn open(fs: Arc<dyn Fs>, path: &Path, seat: &str) -> Result<DataDir, StorageError> {
-        create_dirs(&*fs, path)?;
+        DataDir::open_as(Arc::clone(&fs), path, seat)
+            .map_err(|error| error.needing(&*fs, START, START_BYTES))
+    }
+
+    fn open_as(fs: Arc<dyn Fs>, path: &Path, seat: &str) -> Result<DataDir, StorageError> {
+        let made = create_dirs(&*fs, path)?;
         let lock = fs.lock(&path.join("lock")).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock => StorageError::Locked { path: path.display().to_string() },
             _ => StorageError::io("locking", path, error),
@@ -84,7 +98,7 @@ impl DataDir {
             Some(identity) => identity,
             None => {
                 check_empty(&*fs, path)?;
-                sync_ancestors(&*fs, path)?;
+                sync_ancestors(&*fs, path, &made)?;
                 Identity {
                     seat: seat.to_owned(),
                     node: NodeId(random(path)?),
@@ -210,7 +224,12 @@ impl DataDir {
                 options,
             }
         };
-        let (parts, restored) = recovery::open(&source)?;
+        let (parts, restored) = recovery::open(&source).map_err(|error| match error {
+            StorageError::NoSpace { needed_bytes, .. } => {
+                error.needing(&*self.fs, START, needed_bytes + SMALL_FILES_BYTES)
+            }
+            other => other,
+        })?;
         if parts.active.number != source.at_least {
             let segment = parts.active.number;
             self.change_identity(|identity| identity.segment = segment)?;
@@ -250,27 +269,41 @@ fn check_empty(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Makes a directory and those above it.
-fn create_dirs(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
+/// Makes a directory and those above it; returns those that it made, the lowest first.
+fn create_dirs(fs: &dyn Fs, path: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    let mut made = Vec::new();
     let created = match (fs.create_dir(path), path.parent()) {
         (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
-            create_dirs(fs, parent)?;
+            made = create_dirs(fs, parent)?;
             fs.create_dir(path)
         }
         (other, _) => other,
     };
-    created.map(|_| ()).map_err(|error| StorageError::io("creating", path, error))
+    if created.map_err(|error| StorageError::io("creating", path, error))? {
+        made.insert(0, path.to_owned());
+    }
+    Ok(made)
 }
 
 /// Makes the way to a new directory durable (D2): all of it, since an earlier start may have made
-/// part of it and been cut short. What may not be opened was not made by us.
-fn sync_ancestors(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
+/// part of it and been cut short. Directories above that hold nothing of what this start `made` may
+/// refuse: on a mount that is read-only, belongs to others, or has no such sync, there is nothing to
+/// make durable.
+fn sync_ancestors(fs: &dyn Fs, path: &Path, made: &[PathBuf]) -> Result<(), StorageError> {
+    use ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     for ancestor in path.ancestors().skip(1) {
+        let holds_new_name = made.iter().any(|made| made.parent() == Some(ancestor));
         match fs.sync_dir(ancestor) {
-            Err(error) if error.kind() != ErrorKind::PermissionDenied => {
-                return Err(StorageError::io("syncing", ancestor, error));
+            Err(error)
+                if !holds_new_name
+                    && matches!(
+                        error.kind(),
+                        InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported
+                    ) =>
+            {
+                tracing::debug!(path = %ancestor.display(), %error, "not synced");
             }
-            _ => {}
+            other => other.map_err(|error| StorageError::io("syncing", ancestor, error))?,
         }
     }
     Ok(())
@@ -288,6 +321,62 @@ fn random(path: &Path) -> Result<u64, StorageError> {
                     std::io::Error::other(error.to_string()),
                 ));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::faulty::{Failure, FaultyDisk};
+    use super::*;
+
+    const REFUSALS: [ErrorKind; 3] =
+        [ErrorKind::InvalidInput, ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied];
+
+    /// Syncs the way to `/a/b/data`, of which the last `made` levels are new, and lets the sync of
+    /// the directory `level` steps above it fail.
+    fn sync_with(made: usize, level: u64, kind: ErrorKind) -> Result<(), StorageError> {
+        let path = Path::new("/a/b/data");
+        let made: Vec<PathBuf> = path.ancestors().take(made).map(Path::to_owned).collect();
+        let disk = FaultyDisk::new();
+        disk.fail_at(disk.calls() + level - 1, Failure::Error(kind));
+        sync_ancestors(&*disk.fs(), path, &made)
+    }
+
+    #[test]
+    fn directories_above_may_refuse_to_be_synced_if_nothing_new_is_in_them() {
+        for kind in REFUSALS {
+            for made in 0..=3 {
+                for level in 1..=3 {
+                    // D2: the names that this start made are durable, or it fails.
+                    let tolerated = sync_with(made, level, kind).is_ok();
+                    assert_eq!(tolerated, level as usize > made, "{kind:?} {made} {level}");
+                }
+            }
+        }
+        for level in 1..=3 {
+            assert!(sync_with(0, level, ErrorKind::Other).is_err(), "a failing disk is no refusal");
+        }
+    }
+
+    #[test]
+    fn the_directories_made_are_known_and_the_data_directory_must_be_synced() {
+        let disk = FaultyDisk::new();
+        let path = Path::new("/a/b/data");
+        disk.fs().create_dir(Path::new("/a")).unwrap();
+        let made = create_dirs(&*disk.fs(), path).unwrap();
+        assert_eq!(made, [path, Path::new("/a/b")]);
+        assert!(create_dirs(&*disk.fs(), path).unwrap().is_empty());
+
+        // D2: the last call of a start syncs the data directory itself.
+        let open = |disk: &FaultyDisk| DataDir::open(disk.fs(), path, "raft-0").map(drop);
+        let measured = disk.fork();
+        open(&measured).unwrap();
+        for kind in REFUSALS {
+            let disk = disk.fork();
+            disk.fail_at(measured.calls() - 1, Failure::Error(kind));
+            let error = open(&disk).unwrap_err();
+            assert!(error.to_string().starts_with("syncing /a/b/data failed"), "{error}");
         }
     }
 }

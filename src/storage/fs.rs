@@ -106,6 +106,13 @@ pub trait Fs: Send + Sync + Debug {
     /// The operating system's.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Bytes that are free on the volume of a file or directory, which need not exist (yet): a hint
+    /// for messages, for others write as well and quotas are not counted.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
     /// Creates the file if needed and locks it exclusively, without waiting.
     ///
     /// # Errors
@@ -229,6 +236,11 @@ impl Fs for RealFs {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         fs::File::open(path)?.sync_all()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+        platform::free_bytes(there)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {

@@ -142,7 +142,8 @@ impl LogReader for MemoryReader {
     fn read(&self, after: Index, upto: Index, max_bytes: u64) -> Result<Vec<Entry>, StorageError> {
         let disk = self.0.lock();
         let content = &disk.written;
-        if upto > content.last().index || after > content.last().index {
+        let last = content.last().index;
+        if after > last || (after == last && upto > last) {
             return Err(StorageError::OutOfRange { after, upto });
         }
         let mut bytes = 0;

@@ -168,24 +168,42 @@ pub trait LogStore: Send {
 
 /// Reads entries, checking every record's checksum (D16).
 pub trait LogReader: Send + Sync {
-    /// Entries behind `after` up to and including `upto`, as many as fit into `max_bytes` (at least
-    /// one), contiguous. They are the log's as of one moment of the call. Their payloads may share
-    /// one buffer: who keeps a small part for long should copy it.
+    /// Entries behind `after` up to and including `upto`, as many as fit into `max_bytes` and as are
+    /// written yet, but at least one; contiguous. They are the log's as of one moment of the call.
+    /// Their payloads may share one buffer: who keeps a small part for long should copy it.
     ///
     /// # Errors
-    /// [`StorageError::OutOfRange`] if the range is (no longer) there; other errors are the disk's,
-    /// [`StorageError::Damaged`] among them.
+    /// [`StorageError::OutOfRange`] if not even the first entry of the range is (still, or already)
+    /// there; other errors are the disk's, [`StorageError::Damaged`] among them.
     fn read(&self, after: Index, upto: Index, max_bytes: u64) -> Result<Vec<Entry>, StorageError>;
+}
+
+/// Files take room in blocks of this size, on nearly every file system.
+pub(crate) const BLOCK_BYTES: u64 = 4096;
+
+fn kib(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "an unknown number".to_owned(), |bytes| format!("{}", bytes / 1024))
 }
 
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// No room. Nothing was written; term and vote still have their reserve.
-    #[error("no space left for {path}: make room on its volume; a running node goes on by itself")]
+    /// No room. Nothing was written; term and vote still have their reserve (D11).
+    #[error(
+        "no space left in {path}: {what} needs about {} KiB, and {} are free; make room on its \
+         volume. A running node then goes on by itself",
+        needed_bytes.div_ceil(1024),
+        kib(*free_bytes)
+    )]
     NoSpace {
-        /// What should have been written.
+        /// The file that should have been written, or its directory.
         path: String,
+        /// What should have been done.
+        what: &'static str,
+        /// With so many bytes it works.
+        needed_bytes: u64,
+        /// What the file system says is free for this process; none if it does not say.
+        free_bytes: Option<u64>,
     },
     /// The range was purged, truncated or never written.
     #[error("the log does not hold the entries behind {after} up to {upto}")]
@@ -251,8 +269,24 @@ impl StorageError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let path = path.display().to_string();
         match source.kind() {
-            StorageFull | QuotaExceeded => StorageError::NoSpace { path },
+            StorageFull | QuotaExceeded => StorageError::NoSpace {
+                path,
+                what: "a write",
+                needed_bytes: BLOCK_BYTES,
+                free_bytes: None,
+            },
             _ => StorageError::Io { action, path, source },
+        }
+    }
+
+    /// If there is no room: says for what, how much it takes, and how much there is.
+    pub(crate) fn needing(self, fs: &dyn Fs, what: &'static str, bytes: u64) -> StorageError {
+        match self {
+            StorageError::NoSpace { path, .. } => {
+                let free_bytes = fs.free_bytes(Path::new(&path)).ok();
+                StorageError::NoSpace { path, what, needed_bytes: bytes, free_bytes }
+            }
+            other => other,
         }
     }
 
@@ -263,8 +297,10 @@ impl StorageError {
             offset,
             what: format!(
                 "{what}; what was durable here is lost, so this node can no longer keep its \
-                 promises. Look after the disk, then move the data directory aside (keep it) and \
-                 start with an empty one, as a new node that the others bring up to date"
+                 promises. Move the data directory aside and keep it, look after the disk, and \
+                 restore the directory or this file from a copy made after the node's last write. \
+                 Do not start with an empty directory instead: this version cannot take an empty \
+                 node into a cluster"
             ),
         }
     }

@@ -1,5 +1,5 @@
-//! The two services of the operating system that `std` does not offer. The only module that uses
-//! `fs2` (no longer developed): exclusive locks and the reservation of disk space.
+//! The services of the operating system that `std` does not offer. The only module that uses `fs2`
+//! (no longer developed): exclusive locks, the reservation of disk space and how much there is.
 
 use std::fs::File;
 use std::io;
@@ -30,8 +30,16 @@ pub(crate) fn reserve(file: &File, parent: &std::path::Path, bytes: u64) -> io::
     // The error cannot be used: `posix_fallocate` returns its error number and leaves `errno`
     // alone, and fs2 reads `errno`. So ask for the room; everything else (a quota, a file system
     // that cannot reserve) shows when the zeros are written.
-    if fs2::available_space(parent)? < bytes {
+    if free_bytes(parent)? < bytes {
         return Err(io::Error::from(io::ErrorKind::StorageFull));
     }
     Ok(false)
+}
+
+/// Bytes that this process may still write to the volume of a path that exists.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn free_bytes(path: &std::path::Path) -> io::Result<u64> {
+    fs2::available_space(path)
 }

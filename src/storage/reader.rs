@@ -78,9 +78,12 @@ impl Places {
         Index(self.base.index.0 + self.places.len() as u64)
     }
 
-    /// The places of the entries behind `after` up to `upto`, as many as `max_bytes` allows.
+    /// The places of the entries behind `after` up to `upto`, as many as `max_bytes` allows and as
+    /// are written; none if a first one is wanted and not there.
     fn range(&self, after: Index, upto: Index, max_bytes: u64) -> Option<Vec<Place>> {
-        if after < self.base.index || after.max(upto) > self.last_index() {
+        let last = self.last_index();
+        let nothing_there = after > last || (after == last && upto > last);
+        if after < self.base.index || nothing_there {
             return None;
         }
         let mut bytes = 0;

@@ -160,7 +160,7 @@ impl Segments<'_> {
         while offset < end {
             let item = window
                 .next(offset, previous, head.base, seal)?
-                .map_err(|what| damaged(offset, what))?;
+                .map_err(|missing| damaged(missing.offset, missing.what))?;
             previous = item.crc;
             replay.apply(&item, number).map_err(|what| damaged(offset, &what))?;
             offset = item.offset + item.bytes;
@@ -255,7 +255,7 @@ impl Newest {
         let stop = loop {
             let item = match window.next(offset, previous, head.base, seal)? {
                 Ok(item) => item,
-                Err(what) => break what,
+                Err(missing) => break missing,
             };
             if item.durable != durable {
                 // A sync came between: it verified all that was before.
@@ -273,8 +273,9 @@ impl Newest {
         };
         let end = Position(head.base.0 + offset);
         if let Some(proof) = window.find_proof(offset, seal, end)? {
-            let what = format!("{stop}, and the record at byte {proof} says that it was durable");
-            return Err(damaged(offset, &what));
+            let what =
+                format!("{}, and the record at byte {proof} says that it was durable", stop.what);
+            return Err(damaged(stop.offset, &what));
         }
         let tail = if durable == head.base {
             Tail { number, base: head.base, previous: head.previous, items, sealed: None }
@@ -348,7 +349,7 @@ impl Tail {
     ) -> Result<Written, StorageError> {
         let items: u64 = self.items.iter().map(|item| item.bytes).sum();
         let needed = items + segment::header_room(&replay.seen) + source.options.reserve_bytes;
-        let capacity = preferred.max(needed.next_multiple_of(4096));
+        let capacity = preferred.max(needed.next_multiple_of(super::BLOCK_BYTES));
         let seal = Seal::new(source.salt, self.number);
         let header =
             SegmentHeader { capacity, hard_state: replay.hard_state, seen: replay.seen.clone() };

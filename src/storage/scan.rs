@@ -12,6 +12,14 @@ use super::segment::{self, SegmentHeader};
 use super::{Position, SegmentNumber, StorageError};
 use crate::raft::LogId;
 
+/// Why no record follows another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Where in the file it should begin.
+    pub(crate) offset: u64,
+    pub(crate) what: &'static str,
+}
+
 /// A sliding look at a file, so that a segment need not be in memory as a whole.
 pub(crate) struct Window {
     pub(crate) file: Arc<dyn File>,
@@ -77,26 +85,36 @@ impl Window {
     }
 
     /// The record that follows one with the checksum `previous` which ends at `offset`: side by
-    /// side, or at the next sector boundary if a sync came between. Else why there is none.
+    /// side, or at the next sector boundary if a sync came between. Else where it should be and why
+    /// it is not there.
     pub(crate) fn next(
         &mut self,
         offset: u64,
         previous: u32,
         base: Position,
         seal: Seal,
-    ) -> Result<Result<Item, &'static str>, StorageError> {
+    ) -> Result<Result<Item, Missing>, StorageError> {
+        const FOREIGN: &str = "a record that does not follow the one before it";
         let beside = match self.record(offset, seal)? {
             Ok(record) if record.previous == previous => return Ok(Ok(Item::of(&record, offset))),
-            Ok(_) => "a record that does not follow the one before it",
+            Ok(_) => FOREIGN,
             Err(none) => none.what(),
         };
         let boundary = offset.next_multiple_of(record::SECTOR_BYTES);
         let durable = Position(base.0 + offset);
-        match self.record(boundary, seal)? {
+        let behind = match self.record(boundary, seal)? {
             Ok(record) if record.previous == previous && record.durable == durable => {
-                Ok(Ok(Item::of(&record, boundary)))
+                return Ok(Ok(Item::of(&record, boundary)));
             }
-            _ => Ok(Err(beside)),
+            Ok(_) => FOREIGN,
+            Err(none) => none.what(),
+        };
+        // Nothing but zeros up to the boundary is a sync's padding: the record belongs behind it.
+        let gap = usize::try_from(boundary - offset).unwrap_or(usize::MAX);
+        if self.bytes(offset, gap)?.iter().all(|byte| *byte == 0) {
+            Ok(Err(Missing { offset: boundary, what: behind }))
+        } else {
+            Ok(Err(Missing { offset, what: beside }))
         }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fs::{File, Fs};
 use super::record::{self, Frame, Kind, Seal};
-use super::{Position, Seen, SegmentNumber, StorageError};
+use super::{BLOCK_BYTES, Position, Seen, SegmentNumber, StorageError};
 use crate::raft::{HardState, LogId, NodeId};
 
 /// What a segment's header says besides its frame. The frame's `previous` is the checksum of the
@@ -72,6 +72,9 @@ pub(crate) fn number_of(name: &str) -> Option<SegmentNumber> {
 
 /// Makes a segment's file with `content` at its start and zeros behind it, durable under its name
 /// in one step; a file of that name is replaced.
+///
+/// # Errors
+/// [`StorageError::NoSpace`]: nothing has changed. Others are final.
 pub(crate) fn create(
     fs: &dyn Fs,
     dir: &Path,
@@ -81,6 +84,7 @@ pub(crate) fn create(
 ) -> Result<Arc<dyn File>, StorageError> {
     let path = path(dir, number);
     let temporary = path.with_extension("tmp");
+    let no_room = |error: StorageError| error.needing(fs, "the next segment of the log", capacity);
     let fill = || -> io::Result<Arc<dyn File>> {
         let file = fs.create(&temporary)?;
         file.allocate(capacity)?;
@@ -93,9 +97,10 @@ pub(crate) fn create(
     let file = fill().map_err(|error| {
         // Gives the room back. If even that fails the next start removes it.
         let _ = fs.remove(&temporary);
-        StorageError::io("preparing", &path, error)
+        no_room(StorageError::io("preparing", &path, error))
     })?;
-    fs.rename(&temporary, &path).map_err(|error| StorageError::io("renaming", &path, error))?;
+    fs.rename(&temporary, &path)
+        .map_err(|error| no_room(StorageError::io("renaming", &path, error)))?;
     fs.sync_dir(dir).map_err(|error| StorageError::io("syncing", dir, error))?;
     Ok(file)
 }
@@ -148,10 +153,13 @@ impl Ahead {
         }
     }
 
-    /// The segment `number` with at least `needed` bytes: the one made ready, or one made now.
+    /// The segment `number` with at least `needed` bytes: the one made ready, or one made now of
+    /// `capacity` bytes; or, if the disk is nearly full, of half of that, and so on down to what is
+    /// needed, so that the log goes on as soon as there is room for the batch (D11).
     ///
     /// # Errors
-    /// [`StorageError::NoSpace`], after which it can be tried again; others are final.
+    /// [`StorageError::NoSpace`] if there is no room for the smallest one, after which it can be
+    /// tried again; others are final.
     pub(crate) fn take(
         &mut self,
         number: SegmentNumber,
@@ -162,14 +170,34 @@ impl Ahead {
             Some((made, Ok(ready))) if made == number && ready.capacity >= needed => {
                 return Ok(ready);
             }
+            // Too short for this batch, and never begun: it must not hold the room that the longer
+            // one needs.
+            Some((made, Ok(_))) => {
+                let path = path(&self.dir, made);
+                self.fs
+                    .remove(&path)
+                    .map_err(|error| StorageError::io("removing", &path, error))?;
+            }
             Some((_, Err(error))) if !matches!(error, StorageError::NoSpace { .. }) => {
                 return Err(error);
             }
             _ => {}
         }
-        let capacity = capacity.max(needed);
-        let file = create(&*self.fs, &self.dir, number, capacity, &[])?;
-        Ok(Ready { file, capacity })
+        let smallest = needed.next_multiple_of(BLOCK_BYTES);
+        let mut capacity = capacity.max(smallest);
+        loop {
+            match create(&*self.fs, &self.dir, number, capacity, &[]) {
+                Ok(file) => return Ok(Ready { file, capacity }),
+                Err(StorageError::NoSpace { free_bytes, .. }) if capacity > smallest => {
+                    capacity = (capacity / 2).max(smallest);
+                    // What the file system says it cannot hold is not tried.
+                    while capacity > smallest && free_bytes.is_some_and(|free| capacity > free) {
+                        capacity = (capacity / 2).max(smallest);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Waits for a job that runs.

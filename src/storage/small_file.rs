@@ -8,8 +8,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::StorageError;
 use super::fs::Fs;
+use super::{BLOCK_BYTES, StorageError};
 
 /// What kind of small file.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,10 @@ pub(crate) fn write(
 ) -> Result<(), StorageError> {
     let bytes = encode(format, content);
     let temporary = temporary(path);
-    let fail = |action| move |error| StorageError::io(action, path, error);
+    let room = (bytes.len() as u64).next_multiple_of(BLOCK_BYTES);
+    let fail = |action| {
+        move |error| StorageError::io(action, path, error).needing(fs, "a small file", room)
+    };
     let file = fs.create(&temporary).map_err(fail("creating"))?;
     file.write_at(&bytes, 0).map_err(fail("writing"))?;
     file.sync().map_err(fail("syncing"))?;

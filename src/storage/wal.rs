@@ -17,7 +17,8 @@ use crate::raft::{HardState, Index, LogId, NodeId};
 /// How a log is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Length of a segment in bytes. A batch that is longer gets a segment of its own size.
+    /// Length of a segment in bytes. A batch that is longer gets a segment of its own size; on a disk
+    /// that is nearly full segments are shorter.
     pub segment_bytes: u64,
     /// Length of the first segment after a start, if less: a start waits for its zeros to be
     /// written.
@@ -30,14 +31,18 @@ pub struct LogOptions {
     pub background: bool,
 }
 
+impl LogOptions {
+    pub(crate) const DEFAULT: LogOptions = LogOptions {
+        segment_bytes: 64 << 20,
+        first_segment_bytes: 4 << 20,
+        reserve_bytes: 256 << 10,
+        background: true,
+    };
+}
+
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions {
-            segment_bytes: 64 << 20,
-            first_segment_bytes: 4 << 20,
-            reserve_bytes: 256 << 10,
-            background: true,
-        }
+        LogOptions::DEFAULT
     }
 }
 

@@ -200,6 +200,12 @@ impl Fs for FaultyFs {
         })
     }
 
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let state = self.disk.lock();
+        state.check_alive(self.life)?;
+        Ok(state.room.unwrap_or(u64::MAX))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let mut state = self.disk.lock();
         state.check_alive(self.life)?;
