@@ -268,8 +268,9 @@ fn help<T: StructOpt>() -> String {
     let mut text = Vec::new();
     // Writing to memory fails only if the library does; an empty help is no reason to die.
     let _ = T::clap().write_help(&mut text);
-    // The library marks every option that may be repeated; here the last one simply wins.
-    String::from_utf8_lossy(&text).replace(">...", ">")
+    // The library marks every option that may be repeated; here the last one simply wins. Spaces in
+    // the marks' place keep the columns.
+    String::from_utf8_lossy(&text).replace(">...", ">   ")
 }
 
 fn sort<T: StructOpt>(

@@ -71,7 +71,7 @@ pub fn lines(answer: &Answer, lang: Lang) -> String {
             }
         }
         Answer::Step(step) => step.line(lang),
-        Answer::Measured(report) => report.text(),
+        Answer::Measured(report) => report.text(lang),
         Answer::Failed(_) => String::new(),
     }
 }
@@ -146,7 +146,10 @@ fn node(answer: &NodeAnswer, lang: Lang) -> String {
                 |name| format!("{} ({})", seat(Some(name)), answer.endpoint),
             );
             let (title, node) = titles(lang);
-            let silent = lang.pick("no answer", "sin respuesta");
+            let silent = match failure.exit {
+                Exit::Untrusted => lang.pick("not trusted", "sin confianza"),
+                _ => lang.pick("no answer", "sin respuesta"),
+            };
             // The endpoint stands there already.
             let why = failure.message.strip_prefix(&answer.endpoint);
             let why = why.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&failure.message);
