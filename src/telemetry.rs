@@ -27,7 +27,9 @@ impl FormatTime for Utc {
 /// process alive without its core (correctness A3).
 #[expect(clippy::disallowed_methods, reason = "the panic hook is where the process ends")]
 pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("BALSA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // Judged with the options; what could not be read then would not come this far.
+    let chosen = std::env::var("BALSA_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = EnvFilter::new(chosen.as_deref().unwrap_or("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(Utc)

@@ -53,6 +53,11 @@ pub fn parse_node(
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("'{text}' is neither text nor json")),
     });
+    if let Some(filter) = env("BALSA_LOG").filter(|filter| !filter.is_empty())
+        && let Err(why) = log_filter(&filter.to_string_lossy())
+    {
+        judge.problem(format!("BALSA_LOG: {why}"));
+    }
     let advertise = match (address, &name, &seeds) {
         (Some(address), ..) => address,
         (None, Some(name), Some(seeds)) => match advertised(&seeds.list, seeds.service, name) {
@@ -93,6 +98,26 @@ pub fn parse_node(
             }))
         }
         _ => Err(UsageReport { program: "srvraft", problems }),
+    }
+}
+
+/// Levels, or targets with their levels, separated by commas. The library takes any word for the name
+/// of a target, and so would say nothing about a misspelt level.
+fn log_filter(text: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let fits = |part: &str| {
+        let (target, level) = part.split_once('=').unwrap_or(("balsa", part));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
+        let known = LEVELS.contains(&level.to_ascii_lowercase().as_str());
+        known && !target.is_empty() && target.chars().all(plain)
+    };
+    match text.split(',').map(str::trim).find(|part| !fits(part)) {
+        None => Ok(()),
+        Some(part) => Err(format!(
+            "'{part}' is neither a level ({}) nor a target with its level such as \
+             balsa::rpc=debug",
+            LEVELS.join(", ")
+        )),
     }
 }
 
@@ -361,6 +386,18 @@ mod tests {
         for (arguments, part) in cases {
             let text = parse(arguments, &[]).unwrap_err().to_string();
             assert!(text.contains(part), "{arguments}: {part} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_logged_is_judged_too() {
+        for right in ["", "debug", "INFO,balsa::rpc=trace", "warn, balsa::actors::node=off"] {
+            config(&format!("raft-1 {MINIMUM}"), &[("BALSA_LOG", right)]);
+        }
+        for wrong in ["verbose", "balsa::rpc", "info,,debug", "=debug", "balsa::rpc=loud"] {
+            let report = parse(&format!("raft-1 {MINIMUM}"), &[("BALSA_LOG", wrong)]);
+            let text = report.unwrap_err().to_string();
+            assert!(text.contains("BALSA_LOG: '"), "{wrong}: {text}");
         }
     }
 
