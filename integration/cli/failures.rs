@@ -46,6 +46,18 @@ fn each_failure_has_its_status() {
     let said = json(&["put", &long, "v"]);
     assert_eq!((said.code, said.object()["error"].as_str()), (1, Some("too_large")), "{said:?}");
     assert!(say(&["put", &long, "v"]).err.contains("4096"), "the limit is named");
+    // What no argument can hold: zero bytes, and the largest value there is.
+    let file = cluster.path().join("value");
+    let path = file.to_str().expect("UTF-8");
+    fs::write(&file, vec![0; 1 << 20]).expect("the file");
+    say(&["put", "large", "--file", path]).fine();
+    let read = json(&["get", "large"]).object();
+    assert_eq!(read["value"].as_str().map(str::len), Some(1 << 20), "every byte came back");
+    fs::write(&file, vec![0; (1 << 20) + 1]).expect("the file");
+    let said = json(&["put", "large", "--file", path]);
+    assert_eq!((said.code, said.object()["error"].as_str()), (1, Some("too_large")), "{said:?}");
+    let said = json(&["put", "large", "--file", "/nonexistent"]);
+    assert_eq!((said.code, said.object()["error"].as_str()), (1, Some("io")), "{said:?}");
     let said = say(&["status", "7"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("7"), "{said:?}");

@@ -146,6 +146,9 @@ pub(crate) fn parse_line(words: Vec<OsString>) -> Result<Command, UsageReport> {
             ));
         }
     }
+    if judge.flag_or_value("stdin") {
+        judge.problem("--stdin is for the command line: the shell itself reads from there");
+    }
     let words = judge.take_words();
     let whose = words.first().map_or("a line".into(), |word| word.to_string_lossy().into_owned());
     let command = command::read(&mut judge, words);
@@ -167,7 +170,7 @@ pub(crate) fn parse_line(words: Vec<OsString>) -> Result<Command, UsageReport> {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::command::{Bench, BenchOp, Local, LocalAction};
+    use super::super::command::{Bench, BenchOp, Local, LocalAction, Source};
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Parsed<Call>, UsageReport> {
@@ -190,13 +193,35 @@ mod tests {
         Bytes::from_static(text.as_bytes())
     }
 
+    fn typed(text: &'static str) -> Source {
+        Source::Given(bytes(text))
+    }
+
+    #[test]
+    fn values_that_cannot_be_typed_come_from_elsewhere() {
+        let put = |value| Command::Put { key: bytes("k"), value, first: None };
+        assert_eq!(command("put k --file /v"), put(Source::File("/v".into())));
+        assert_eq!(command("put k --stdin"), put(Source::Stdin));
+        let first = Some("1".to_owned());
+        let put = Command::Put { key: bytes("k"), value: Source::Stdin, first };
+        assert_eq!(command("escribir 1 k --stdin"), put);
+        for (line, part) in [
+            ("put k v --stdin", "'v' is one word too many"),
+            ("put k --stdin --file f", "give one of --file and --stdin"),
+            ("get k --stdin", "--stdin means nothing to get"),
+        ] {
+            let text = parse(&line.split(' ').collect::<Vec<_>>()).unwrap_err().to_string();
+            assert!(text.contains(part), "{line}: {part} is not in:\n{text}");
+        }
+    }
+
     #[test]
     fn values_may_start_with_a_dash() {
-        let five = Command::Put { key: bytes("k"), value: bytes("-5"), first: None };
+        let five = Command::Put { key: bytes("k"), value: typed("-5"), first: None };
         assert_eq!(command("put k -5"), five);
         assert_eq!(command("put k -5 --timeout 3s"), five);
         assert_eq!(command("--timeout=3s put k -5"), five);
-        let long = Command::Put { key: bytes("k"), value: bytes("--local"), first: None };
+        let long = Command::Put { key: bytes("k"), value: typed("--local"), first: None };
         assert_eq!(command("put k -- --local"), long);
     }
 
@@ -210,7 +235,7 @@ mod tests {
         assert_eq!(command("get k"), get(None));
         assert_eq!(command("leer k"), get(None));
         assert_eq!(command("leer 1 k"), get(Some("1")));
-        let put = Command::Put { key: bytes("k"), value: bytes("v"), first: Some("raft-1".into()) };
+        let put = Command::Put { key: bytes("k"), value: typed("v"), first: Some("raft-1".into()) };
         assert_eq!(command("escribir raft-1 k v"), put);
         assert_eq!(command("detener 1"), Command::Stop { node: "1".into() });
         assert_eq!(command("estado raft-1"), Command::Status { node: Some("raft-1".into()) });

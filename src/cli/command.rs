@@ -2,6 +2,8 @@
 //! the command line and the shell.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +23,7 @@ pub enum Command {
         /// The key.
         key: Bytes,
         /// The value.
-        value: Bytes,
+        value: Source,
         /// The node to try first.
         first: Option<String>,
     },
@@ -93,6 +95,45 @@ pub enum Command {
     Local(Local),
     /// Makes or shows certificates.
     Certs(CertsCommand),
+}
+
+/// Where a value comes from. One that is longer than an argument may be, or that has NUL bytes, cannot
+/// be typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Typed.
+    Given(Bytes),
+    /// The content of a file.
+    File(PathBuf),
+    /// Standard input, to its end.
+    Stdin,
+}
+
+impl Source {
+    /// The value. Not much more is read than a value may have.
+    ///
+    /// # Errors
+    /// One sentence that names the file.
+    pub(crate) fn read(&self) -> Result<Bytes, String> {
+        let most = crate::kv::limits::VALUE_BYTES_MAX as u64 + 1;
+        let mut value = Vec::new();
+        let (read, name) = match self {
+            Source::Given(value) => return Ok(value.clone()),
+            Source::File(path) => {
+                let file = File::open(path);
+                let read = file.and_then(|file| file.take(most).read_to_end(&mut value));
+                (read, path.display().to_string())
+            }
+            Source::Stdin => {
+                let read = io::stdin().lock().take(most).read_to_end(&mut value);
+                (read, "standard input".to_owned())
+            }
+        };
+        match read {
+            Ok(_) => Ok(Bytes::from(value)),
+            Err(error) => Err(format!("cannot read {name}: {error}")),
+        }
+    }
 }
 
 /// What to measure.
@@ -212,8 +253,19 @@ pub(crate) fn read(judge: &mut Judge<'_>, words: Vec<OsString>) -> Option<Comman
     words.said = name.clone();
     let command = match *english {
         "put" => {
-            let first = (spanish_form && words.left() == 3).then(|| words.text()).flatten();
-            let (key, value) = (words.bytes(judge, "KEY"), words.bytes(judge, "VALUE"));
+            let file = judge.bytes("file").map(|path| Source::File(path.into()));
+            let stdin = judge.flag("stdin").then_some(Source::Stdin);
+            if let (Some(_), Some(_)) = (&file, &stdin) {
+                judge.problem("give one of --file and --stdin");
+            }
+            let elsewhere = file.or(stdin);
+            let all = if elsewhere.is_some() { 2 } else { 3 };
+            let first = (spanish_form && words.left() == all).then(|| words.text()).flatten();
+            let key = words.bytes(judge, "KEY");
+            let value = match elsewhere {
+                Some(source) => Some(source),
+                None => words.bytes(judge, "VALUE (or --file, --stdin)").map(Source::Given),
+            };
             key.zip(value).map(|(key, value)| Command::Put { key, value, first })
         }
         "get" => {

@@ -85,6 +85,9 @@ options! {
     "Each option can be given as an environment variable: BALSA_ and its name in capitals
 (BALSA_DATA_DIR; the seat's name is BALSA_NAME). An option wins over its variable.
 
+BALSA_LOG chooses what is logged, on standard error: a level (off, error, warn, info, debug, trace), or
+targets with theirs, separated by commas (info,balsa::rpc=debug). [default: info]
+
 Exit status: 0 stopped, 64 options, 65 damaged data, 69 removed from the cluster, 71 address in use,
 73 directory locked or another node's, 74 disk failed, 76 newer format, 78 certificate or key."
     NodeArgs
@@ -131,7 +134,7 @@ options! {
     "cltraft"
     "cltraft [OPTIONS] COMMAND"
     "COMMANDS:
-    put KEY VALUE
+    put KEY VALUE                       put KEY --file PATH, put KEY --stdin
     get KEY [--local]
     delete KEY
     cas KEY EXPECTED NEW                cas KEY --absent NEW
@@ -167,6 +170,8 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         output "FORMAT",
         /// en or es [default: the locale's]
         lang "LANG",
+        /// put: the file that holds the value
+        file "PATH",
         /// range: keys that begin with this
         prefix "PREFIX",
         /// range, replication: entries at most
@@ -227,6 +232,8 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
     flags {
         /// get: whatever the asked node has applied, possibly stale
         local,
+        /// put: the value is what standard input holds
+        stdin,
         /// cas: the key must not exist
         absent,
         /// Stays with the node asked, also when it does not lead

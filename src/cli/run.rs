@@ -58,6 +58,7 @@ impl Asker {
         let client = &self.client;
         match command.clone() {
             Command::Put { key, value, first } => {
+                let value = value.read().map_err(|why| Error::refused("io", why))?;
                 self.prefer(first).await?;
                 let written = client.put(key.clone(), value.clone()).await?;
                 emit(Answer::Written { key, write: answer::Write::Put(value), written });

@@ -98,6 +98,35 @@ fn object(answer: &Answer) -> String {
     json::lines(answer).iter().map(|object| object.line() + "\n").collect()
 }
 
+/// The manual names every option and every command, and no option that does not exist.
+#[test]
+fn the_manual_is_complete() {
+    let manual = include_str!("../../docs/cli.md");
+    let help = super::options::client_help();
+    let options = |text: &str| -> std::collections::BTreeSet<String> {
+        let end = |rest: &str| rest.find(|c: char| c != '-' && !c.is_ascii_lowercase());
+        let named = text.match_indices("--").map(|(at, _)| &text[at..]);
+        let named = named.map(|rest| rest[..end(rest).unwrap_or(rest.len())].to_owned());
+        named.filter(|name| name.len() > 3 && !name.starts_with("---")).collect()
+    };
+    assert_eq!(options(manual), options(&help));
+    for (english, spanish) in super::command::NAMES {
+        assert!(manual.contains(&format!("| `{english}")), "{english}");
+        assert!(manual.contains(&format!("`{spanish}")), "{spanish}");
+    }
+    for exit in 0..=7 {
+        assert!(manual.contains(&format!("\n| {exit} | ")), "status {exit}");
+    }
+    for answer in [read(None), write(Write::Put(bytes("v")), true), nodes(), replication()] {
+        for line in object(&answer).lines() {
+            let fields: serde_json::Value = serde_json::from_str(line).unwrap();
+            for field in fields.as_object().unwrap().keys() {
+                assert!(manual.contains(&format!("`{field}`")), "{field} is not in the manual");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_read_in_both_languages() {
     let answer = read(Some(entry("0x0000", b"chocolate")));
