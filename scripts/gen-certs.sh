@@ -40,6 +40,27 @@ for argument in "$@"; do
     esac
 done
 
+# What `cltraft` would refuse, told before it is built.
+check_options() {
+    local argument unknown=()
+    while (($#)); do
+        argument=$1
+        shift
+        case $argument in
+        --out | --cluster | --nodes | --dns | --ip | --namespace | --service | --client-service | --days | --ca-days | --output | --lang | -o)
+            shift || true # its value
+            ;;
+        --*=* | -o?* | --force) ;;
+        *) unknown+=("$argument") ;;
+        esac
+    done
+    if ((${#unknown[@]})); then
+        printf 'gen-certs.sh: %s is no option\n' "${unknown[@]}" >&2
+        echo "scripts/gen-certs.sh --help shows what there is." >&2
+        return 2
+    fi
+}
+
 find_cltraft() {
     if [[ -n ${CLTRAFT:-} ]]; then
         if [[ ! -x $CLTRAFT ]]; then
@@ -56,12 +77,13 @@ find_cltraft() {
             return
         fi
     done
+    check_options "$@" || return
     echo "gen-certs.sh: building cltraft (a few minutes the first time)" >&2
     (cd "$repo" && cargo build --release --locked --bin cltraft) >&2
     echo "$target/release/cltraft"
 }
 
-cltraft=$(find_cltraft)
+cltraft=$(find_cltraft "$@")
 if [[ $out_given == no ]]; then
     set -- --out "$repo/certs/generated" "$@"
 fi
