@@ -337,7 +337,7 @@ fn wrong_arguments_are_all_named_in_one_report_and_nothing_is_made() {
     let failure = init(&wrong).expect_err("all of it is wrong");
     assert_eq!(failure.exit(), 2, "usage");
     let Failure::Usage(problems) = failure else { panic!("{failure}") };
-    assert_eq!(problems.len(), 4, "{problems:#?}");
+    assert_eq!(problems.len(), 5, "{problems:#?}");
     let wrong_names = InitOptions { dns: wrong.dns.clone(), ..options(&target) };
     assert_eq!(init(&wrong_names).expect_err("a wildcard").exit(), 2);
     assert!(!target.exists(), "something was made");
@@ -413,6 +413,7 @@ fn show_names_what_is_wrong_on_disk() {
     assert!(problems("raft-1").contains("is not the key of"), "{}", problems("raft-1"));
     fs::rename(out.path().join("raft-2/tls.key"), out.path().join("away")).expect("rename");
     assert!(problems("raft-2").contains("its key is missing"), "{}", problems("raft-2"));
+    fs::rename(out.path().join("away"), out.path().join("raft-2/tls.key")).expect("rename");
     fs::write(out.path().join("client/ca.crt"), authority("balsa").certificate()).expect("write");
     assert!(problems("client").contains("would be refused"), "{}", problems("client"));
     let report = init(&options(out.path())).expect("init keeps it");

@@ -208,7 +208,7 @@ impl Cluster {
 
     /// The whole log and map of a node.
     pub fn replication(&self, node: usize) -> ReplicationReply {
-        let asked = self.admin.replication(&self.nodes[node].address, 0, None);
+        let asked = self.admin.replication(&self.nodes[node].address, 0, bytes::Bytes::new(), None);
         self.wait(asked).unwrap_or_else(|error| panic!("{}: {error}", self.nodes[node].name))
     }
 

@@ -1,6 +1,8 @@
 //! From options to a running node and its exit status.
 
+use std::io;
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -75,17 +77,48 @@ fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
     }
     let directory = DataDir::open(Arc::new(RealFs), &config.data_dir, &config.name)
         .and_then(|directory| directory.bind_cluster_name(identity.cluster()).map(|()| directory))
-        .map_err(|error| disk(&error))?;
+        .map_err(|error| opening(&config.data_dir, &error))?;
     let listener = TcpListener::bind(config.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| Failure {
             exit: Exit::AddressInUse,
-            message: format!(
-                "cannot listen on {}: {error}; choose another --listen or stop what holds it",
-                config.listen
-            ),
+            message: format!("cannot listen on {}: {error}; {}", config.listen, way_out(&error)),
         })?;
     Ok(Prepared { config, tls, directory, listener })
+}
+
+/// What helps against an address that cannot be listened on.
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "choose a port from 1024 on with --listen, or permit this process ports below"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "the address is none of this machine; --listen takes one of its own, such as 0.0.0.0 with \
+             the port, and --advertise says where the others find it"
+        }
+        _ => "choose another --listen or stop what holds it",
+    }
+}
+
+/// What is wrong with the directory that was named.
+fn opening(data_dir: &Path, error: &StorageError) -> Failure {
+    let hint = match error {
+        StorageError::Io { .. } if data_dir.exists() && !data_dir.is_dir() => {
+            "it is a file; name a directory"
+        }
+        StorageError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::NotADirectory => "there is a file on the way to it; name a directory",
+            io::ErrorKind::PermissionDenied => {
+                "this process's user must be able to write there; change the owner, or name another"
+            }
+            io::ErrorKind::ReadOnlyFilesystem => "name one on a volume that can be written",
+            _ => return disk(error),
+        },
+        _ => return disk(error),
+    };
+    let message = format!("--data-dir {}: {error}; {hint}", data_dir.display());
+    Failure { message, ..disk(error) }
 }
 
 fn disk(error: &StorageError) -> Failure {

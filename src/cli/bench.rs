@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::answer::Failure;
 use super::command::{Bench, BenchOp};
 use super::json::Object;
+use super::lang::Lang;
 use crate::client::{Client, Error, Options};
 use crate::rpc::Tls;
 
@@ -60,20 +61,24 @@ impl Report {
 
     /// The report for people.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, lang: Lang) -> String {
         let Bench { op, clients, conns, seconds, .. } = &self.wanted;
-        let mut text = format!(
-            "{}: {:.0} operations/s, {clients} clients on {conns} connections, {seconds} s\n",
-            word(*op),
-            self.ops_per_s
-        );
+        let (op, rate) = (word(*op), self.ops_per_s);
+        let mut text = match lang {
+            Lang::En => format!(
+                "{op}: {rate:.0} operations/s, {clients} clients on {conns} connections, {seconds} s\n"
+            ),
+            Lang::Es => format!(
+                "{op}: {rate:.0} operaciones/s, {clients} clientes en {conns} conexiones, {seconds} s\n"
+            ),
+        };
         for (name, us) in &self.quantiles {
             let name = name.trim_end_matches("_us");
             text += &format!("  {name:<5}{:>10.2} ms\n", *us as f64 / 1000.0);
         }
-        text += &format!("  errors {}\n", self.errors);
+        text += &format!("  {} {}\n", lang.pick("errors", "errores"), self.errors);
         if let Some(error) = &self.error {
-            text += &format!("  the first: {error}\n");
+            text += &format!("  {}: {error}\n", lang.pick("the first", "el primero"));
         }
         text
     }

@@ -214,8 +214,14 @@ mod tests {
         assert_eq!(command("escribir raft-1 k v"), put);
         assert_eq!(command("detener 1"), Command::Stop { node: "1".into() });
         assert_eq!(command("estado raft-1"), Command::Status { node: Some("raft-1".into()) });
-        let replication = Command::Replication { node: "2".into(), from: 7, limit: Some(5) };
-        assert_eq!(command("estadoReplicacion 2 --from 7 --limit 5"), replication);
+        let replication = Command::Replication {
+            node: "2".into(),
+            from: 7,
+            from_key: bytes("-k"),
+            limit: Some(5),
+        };
+        let line = "estadoReplicacion 2 --from 7 --from-key -k --limit 5";
+        assert_eq!(command(line), replication);
     }
 
     #[test]

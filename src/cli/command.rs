@@ -68,6 +68,8 @@ pub enum Command {
         node: String,
         /// First log index.
         from: u64,
+        /// First key of the store; empty: its first.
+        from_key: Bytes,
         /// Entries at most, of the log and of the store each; none: everything.
         limit: Option<u32>,
     },
@@ -242,7 +244,9 @@ pub(crate) fn read(judge: &mut Judge<'_>, words: Vec<OsString>) -> Option<Comman
             let from = judge.option("from", |text| values::number(text, 1, u64::MAX));
             let limit = limit(judge).and_then(|limit| u32::try_from(limit).ok());
             let from = from.unwrap_or(0);
-            words.node(judge).map(|node| Command::Replication { node, from, limit })
+            let from_key =
+                judge.bytes("from_key").map_or_else(Bytes::new, |key| key.into_vec().into());
+            words.node(judge).map(|node| Command::Replication { node, from, from_key, limit })
         }
         "stop" => words.node(judge).map(|node| Command::Stop { node }),
         "test" => {

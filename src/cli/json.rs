@@ -254,7 +254,8 @@ fn log_line(line: &LogLine) -> Object {
     let object = Object::default().with("index", line.index.0).with("term", line.term.0);
     match &line.content {
         LogContent::Noop => object.with("kind", "noop"),
-        LogContent::Session => object.with("kind", "session"),
+        // A session's id is the index of its entry.
+        LogContent::Session => object.with("kind", "session").with("session", line.index.0),
         LogContent::Membership { names } => {
             let names = names.iter().map(|name| Json::from(name.as_str())).collect();
             object.with("kind", "membership").with("names", Json::List(names))

@@ -68,7 +68,7 @@ async fn act(local: &Local, settings: &Settings) -> Result<Exit, Failure> {
     match &local.action {
         LocalAction::Up { nodes, base_port, detach: true } => {
             let cluster = Cluster::make(&local.dir, srvraft()?, *nodes, *base_port)?;
-            let leader = patiently(cluster.up(settings), lang, || None).await?;
+            let leader = patiently(cluster.up(settings), lang).await?;
             cluster.announce(settings, &leader);
         }
         LocalAction::Up { nodes, base_port, detach: false } => {
@@ -76,7 +76,7 @@ async fn act(local: &Local, settings: &Settings) -> Result<Exit, Failure> {
             let mut interruption = Interruption::listen()?;
             let cluster = Cluster::make(&local.dir, srvraft()?, *nodes, *base_port)?;
             let up = tokio::select! {
-                up = patiently(cluster.up(settings), lang, || None) => up.map(Some),
+                up = patiently(cluster.up(settings), lang) => up.map(Some),
                 () = interruption.wait() => Ok(None),
             };
             if let Ok(Some(leader)) = &up {
@@ -84,7 +84,7 @@ async fn act(local: &Local, settings: &Settings) -> Result<Exit, Failure> {
                 eprintln!("{}", lang.pick("Ctrl-C ends it.", "Ctrl-C lo termina."));
                 interruption.wait().await;
             }
-            patiently(cluster.down(), lang, || None).await?;
+            patiently(cluster.down(), lang).await?;
             up?;
         }
         LocalAction::Kill(node) => {
@@ -103,19 +103,19 @@ async fn act(local: &Local, settings: &Settings) -> Result<Exit, Failure> {
             let ran = process
                 .terminate()
                 .map_err(|error| io_failure("stop", &process.pid_file, &error))?;
-            patiently(gone(&process, STOP), lang, || None).await?;
+            patiently(gone(&process, STOP), lang).await?;
             say(settings, "stopped", &seed.name, ran);
         }
         LocalAction::Start(node) => {
             let cluster = Cluster::open(&local.dir, srvraft()?)?;
             let seed = cluster.seat(node)?;
             let started = cluster.start(seed)?;
-            patiently(cluster.answers(seed, settings), lang, || None).await?;
+            patiently(cluster.answers(seed, settings), lang).await?;
             say(settings, "started", &seed.name, started);
         }
         LocalAction::Down => {
             let cluster = Cluster::open(&local.dir, srvraft().unwrap_or_default())?;
-            let ran = patiently(cluster.down(), lang, || None).await?;
+            let ran = patiently(cluster.down(), lang).await?;
             let said = match (settings.output, ran.is_empty()) {
                 (Output::Json, _) => {
                     let ran = ran.into_iter().map(Json::from).collect();

@@ -137,7 +137,7 @@ options! {
     cas KEY EXPECTED NEW                cas KEY --absent NEW
     range FROM [TO] [--limit N]         range --prefix P [--limit N]
     status [NODE]
-    replication NODE [--from INDEX] [--limit N]
+    replication NODE [--from INDEX] [--from-key KEY] [--limit N]
     stop NODE
     test [--wait DURATION]              three writes and reads, for scripts
     shell                               the default
@@ -173,6 +173,8 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         limit "N",
         /// replication: first log index
         from "INDEX",
+        /// replication: first key of the store
+        from_key "KEY",
         /// test: how long to wait for the cluster first
         wait "DURATION",
         /// bench: put, get, local-get or mixed [default: put]
@@ -266,8 +268,9 @@ fn help<T: StructOpt>() -> String {
     let mut text = Vec::new();
     // Writing to memory fails only if the library does; an empty help is no reason to die.
     let _ = T::clap().write_help(&mut text);
-    // The library marks every option that may be repeated; here the last one simply wins.
-    String::from_utf8_lossy(&text).replace(">...", ">")
+    // The library marks every option that may be repeated; here the last one simply wins. Spaces in
+    // the marks' place keep the columns.
+    String::from_utf8_lossy(&text).replace(">...", ">   ")
 }
 
 fn sort<T: StructOpt>(

@@ -44,7 +44,12 @@ impl Asker {
     /// Carries out one command. A long wait is explained on standard error.
     pub(crate) async fn carry_out(&self, command: &Command, mut emit: impl FnMut(Answer)) {
         let done = self.ask(command, &mut emit);
-        if let Err(error) = patiently(done, self.settings.lang, || self.client.trouble()).await {
+        let lang = self.settings.lang;
+        let doing = match command {
+            Command::Bench(_) => lang.pick("measuring", "midiendo"),
+            _ => lang.pick("still at it", "sigo en ello"),
+        };
+        if let Err(error) = explained(done, doing, || self.client.trouble()).await {
             emit(Answer::Failed(error.into()));
         }
     }
@@ -80,9 +85,9 @@ impl Asker {
                 }
             }
             Command::Status { node } => emit(Answer::Nodes(self.nodes(node).await?)),
-            Command::Replication { node, from, limit } => {
-                let node = client.node(&node).await?;
-                emit(Answer::Replication(client.replication(&node.address, from, limit).await?));
+            Command::Replication { node, from, from_key, limit } => {
+                let at = client.node(&node).await?.address;
+                emit(Answer::Replication(client.replication(&at, from, from_key, limit).await?));
             }
             Command::Stop { node } => {
                 let node = client.node(&node).await?;
@@ -143,10 +148,15 @@ fn options(settings: &Settings) -> Options {
     }
 }
 
-/// Waits for `work`; every two seconds says on standard error that it still does, and why.
-pub(crate) async fn patiently<T>(
+/// Waits for `work`; every two seconds says on standard error that it still does.
+pub(crate) async fn patiently<T>(work: impl Future<Output = T>, lang: Lang) -> T {
+    explained(work, lang.pick("still at it", "sigo en ello"), || None).await
+}
+
+/// The same, with what is being done, and what is in the way.
+async fn explained<T>(
     work: impl Future<Output = T>,
-    lang: Lang,
+    doing: &str,
     trouble: impl Fn() -> Option<String>,
 ) -> T {
     tokio::pin!(work);
@@ -158,9 +168,8 @@ pub(crate) async fn patiently<T>(
             done = &mut work => return done,
             _ = ticks.tick() => {
                 let seconds = begun.elapsed().as_secs();
-                let waiting = lang.pick("still at it", "sigo en ello");
                 let why = trouble().map(|why| format!(": {why}")).unwrap_or_default();
-                eprintln!("{waiting} ({seconds} s){why}");
+                eprintln!("{doing} ({seconds} s){why}");
             }
         }
     }

@@ -237,12 +237,12 @@ fn help(lang: Lang) -> String {
     lang.pick(
         "put KEY VALUE\nget KEY [--local]\ndelete KEY\ncas KEY EXPECTED NEW | cas KEY --absent NEW\n\
          range FROM [TO] | range --prefix P [--limit N]\nstatus [NODE]\n\
-         replication NODE [--from INDEX] [--limit N]\nstop NODE\ntest\nexit\n\
+         replication NODE [--from INDEX] [--from-key KEY] [--limit N]\nstop NODE\ntest\nexit\n\
          A NODE is an ordinal (1), a name (raft-1) or HOST:PORT. Quotes keep spaces.\n",
         "escribir [LIDER] CLAVE VALOR\nleer [LIDER] CLAVE\nborrar CLAVE\n\
          comparar CLAVE ESPERADO NUEVO | comparar CLAVE --absent NUEVO\n\
          rango DESDE [HASTA] | rango --prefix P [--limit N]\nestado [NODO]\n\
-         estadoReplicacion NODO [--from INDICE] [--limit N]\ndetener NODO\nprobar\nexit\n\
+         estadoReplicacion NODO [--from INDICE] [--from-key CLAVE] [--limit N]\ndetener NODO\nprobar\nexit\n\
          Un NODO es un ordinal (1), un nombre (raft-1) o HOST:PUERTO. Las comillas guardan espacios.\n",
     )
     .to_owned()

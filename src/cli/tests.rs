@@ -142,11 +142,11 @@ fn a_write_is_the_same_block() {
 
 #[test]
 fn bytes_that_are_no_text_are_told_apart() {
-    let answer = read(Some(entry("k", b"\xff\x00a\x1b[2J")));
-    assert!(object(&answer).contains("\"value_base64\":\"/wBhG1sySg==\""), "{}", object(&answer));
+    let answer = read(Some(entry("k", b"\xff\x00a\x1b[2J\\n")));
+    assert!(object(&answer).contains("\"value_base64\":\"/wBhG1sySlxu\""), "{}", object(&answer));
     assert!(!object(&answer).contains("\"value\""));
     let shown = said(&answer, Lang::En);
-    assert!(shown.contains("- Value: \\xff\\u{0}a\\u{1b}[2J\n"), "{shown}");
+    assert!(shown.contains("- Value: \\xff\\u{0}a\\u{1b}[2J\\\\n\n"), "{shown}");
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_log_and_a_store() {
         "{\"name\":\"raft-1\",\"first_index\":1,\"last_index\":7,\"applied_index\":7,\"log\":[\
          {\"index\":1,\"term\":3,\"kind\":\"membership\",\"names\":[\"raft-0\",\"raft-1\"]},\
          {\"index\":2,\"term\":3,\"kind\":\"noop\"},\
-         {\"index\":3,\"term\":3,\"kind\":\"session\"},\
+         {\"index\":3,\"term\":3,\"kind\":\"session\",\"session\":3},\
          {\"index\":4,\"term\":3,\"kind\":\"put\",\"key\":\"0x0000\",\"value\":\"chocolate\"},\
          {\"index\":5,\"term\":3,\"kind\":\"delete\",\"key\":\"x\"},\
          {\"index\":6,\"term\":3,\"kind\":\"cas\",\"key\":\"k\",\"expected\":null,\"value\":\"v\"}],\

@@ -9,13 +9,13 @@ use crate::codec::api::{Answerer, KeyValue, LogContent, ReplicationReply, Status
 use crate::raft::RoleKind;
 
 /// Bytes for a terminal: UTF-8 as it is, everything that could move the cursor or is no text as an
-/// escape.
+/// escape, and the backslash that begins one, so that each text stands for one value only.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            match c.is_control() {
+            match c.is_control() || c == '\\' {
                 true => shown.extend(c.escape_default()),
                 false => shown.push(c),
             }
@@ -71,7 +71,7 @@ pub fn lines(answer: &Answer, lang: Lang) -> String {
             }
         }
         Answer::Step(step) => step.line(lang),
-        Answer::Measured(report) => report.text(),
+        Answer::Measured(report) => report.text(lang),
         Answer::Failed(_) => String::new(),
     }
 }
@@ -146,7 +146,10 @@ fn node(answer: &NodeAnswer, lang: Lang) -> String {
                 |name| format!("{} ({})", seat(Some(name)), answer.endpoint),
             );
             let (title, node) = titles(lang);
-            let silent = lang.pick("no answer", "sin respuesta");
+            let silent = match failure.exit {
+                Exit::Untrusted => lang.pick("not trusted", "sin confianza"),
+                _ => lang.pick("no answer", "sin respuesta"),
+            };
             // The endpoint stands there already.
             let why = failure.message.strip_prefix(&answer.endpoint);
             let why = why.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&failure.message);

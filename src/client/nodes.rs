@@ -62,6 +62,12 @@ impl Client {
         if let Some(address) = find() {
             return Ok(Node { address: address.clone(), name: seat_at(address) });
         }
+        if answers.iter().any(Result::is_ok) && !founded(&answers) {
+            let message = format!(
+                "none of the endpoints is node {called}, and there is no cluster yet to ask for it"
+            );
+            return Err(Error::no_leader("no_cluster", message));
+        }
         let members = match self.members().await {
             Ok(reply) => reply.members,
             // Without any answer the trouble with the endpoints says more.
@@ -88,7 +94,12 @@ impl Client {
         if !all.iter().any(|(_, status)| status.is_ok()) {
             return all;
         }
-        let members = self.members().await.map(|reply| reply.members).unwrap_or_default();
+        let answers = all.iter().map(|(_, status)| status);
+        let members = match founded(answers) {
+            true => self.members().await.map(|reply| reply.members).unwrap_or_default(),
+            // Nobody could tell, however long we ask.
+            false => Vec::new(),
+        };
         let seen = |name: &str| all.iter().any(|(node, _)| node.name.as_deref() == Some(name));
         let silent = all.iter().filter(|(_, status)| status.is_err());
         let silent: Vec<String> = silent.map(|(node, _)| node.address.clone()).collect();
@@ -147,8 +158,8 @@ impl Client {
         self.inner.at(address, Method::NodeReplication, args).await
     }
 
-    /// The whole log, from index `from` (zero: from the first) on, and the whole store of the node at
-    /// `address`; with a `limit`, one page of at most so many entries of each. The node goes on
+    /// The whole log, from index `from` (zero: from the first) on, and the whole store, from the key
+    /// `from_key` (empty: from the first) on, of the node at `address`; with a `limit`, one page of at most so many entries of each. The node goes on
     /// meanwhile: entries that come while the pages are fetched may or may not be there.
     ///
     /// # Errors
@@ -157,9 +168,10 @@ impl Client {
         &self,
         address: &str,
         from: u64,
+        from_key: Bytes,
         limit: Option<u32>,
     ) -> Result<ReplicationReply, Error> {
-        let first = ReplicationArgs { from, limit: limit.unwrap_or(0), store_from: Bytes::new() };
+        let first = ReplicationArgs { from, limit: limit.unwrap_or(0), store_from: from_key };
         let mut whole = self.replication_page(address, &first).await?;
         while limit.is_none() && (whole.next_index.is_some() || whole.next_key.is_some()) {
             // A page behind the end is empty, so that the side which is complete costs nothing.
@@ -261,6 +273,13 @@ impl<N: Network> Inner<N> {
     ) -> Result<Bytes, Trouble> {
         self.reach.network.call(address, method, codec::encode(args), timeout).await
     }
+}
+
+/// Whether any of these nodes is in a cluster, and so knows the members.
+fn founded<'a>(answers: impl IntoIterator<Item = &'a Result<StatusReply, Error>>) -> bool {
+    answers
+        .into_iter()
+        .any(|answer| answer.as_ref().is_ok_and(|status| status.cluster_id.is_some()))
 }
 
 /// Why the node at `address` did not answer a call that changes nothing.

@@ -54,7 +54,7 @@ impl Seat {
         StatusReply {
             name: self.name(),
             node_id: NodeId(self.ordinal + 1),
-            cluster_id: None,
+            cluster_id: Some(crate::raft::ClusterId(7)),
             role: if self.ordinal == 1 { RoleKind::Leader } else { RoleKind::Follower },
             leader: Some("raft-1".into()),
             term: Term(7),
@@ -235,13 +235,17 @@ async fn pages_follow_each_other_up_to_the_limit() {
     assert_eq!(keys(None).await, [2, 2, 1]);
     assert_eq!(keys(Some(4)).await, [2, 2]);
     // Five entries of the log and six of the store, two a page.
-    let whole = client.replication(&addresses[0], 0, None).await.unwrap();
+    let whole = client.replication(&addresses[0], 0, Bytes::new(), None).await.unwrap();
     let indexes: Vec<u64> = whole.log.iter().map(|line| line.index.0).collect();
     assert_eq!(indexes, [1, 2, 3, 4, 5]);
     assert_eq!(whole.store.len(), 6);
     assert_eq!((whole.next_index, whole.next_key), (None, None));
-    let page = client.replication(&addresses[0], 2, Some(2)).await.unwrap();
+    let page = client.replication(&addresses[0], 2, Bytes::new(), Some(2)).await.unwrap();
     assert_eq!((page.log.len(), page.next_index), (2, Some(Index(4))));
+    // What a page names as the next key is where one may go on.
+    let from = page.next_key.unwrap();
+    let rest = client.replication(&addresses[0], 2, from, None).await.unwrap();
+    assert_eq!(rest.store.len(), whole.store.len() - page.store.len());
 }
 
 #[tokio::test]
