@@ -1,13 +1,15 @@
 //! What a start makes of a log that was cut short or damaged: exhaustively over every call of a
 //! scripted life, and over every bit of a reference log (D7-D10).
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use balsa::exit::Exit;
+use balsa::raft::Payload;
 use balsa::storage::faulty::{Failure, SECTOR_BYTES, Survival};
-use balsa::storage::{FaultyDisk, StorageError};
+use balsa::storage::{FaultyDisk, LogStore, StorageError};
 
 mod store_life;
 mod store_support;
@@ -44,7 +46,8 @@ fn run(life: &mut Life) -> Result<(), StorageError> {
     life.sync()
 }
 
-/// A short life after a crash: it must be possible to go on.
+/// A short life after a crash: it must be possible to go on, and to start again after that; so
+/// nothing may be written behind what is left of a torn tail (D9).
 fn go_on(life: &mut Life) {
     let state = life.model.now();
     let next = state.hard_state.term.0 + 1;
@@ -93,6 +96,8 @@ fn calls_of_the_scripted_life() -> u64 {
     life.disk.calls()
 }
 
+/// The calls include those that make the directory and its first files, and every sync of a
+/// directory (D2): a name that was not durable when something relied on it would be missed here.
 #[test]
 fn a_crash_at_any_call_keeps_all_that_was_synced() {
     let calls = calls_of_the_scripted_life();
@@ -105,6 +110,103 @@ fn a_crash_at_any_call_keeps_all_that_was_synced() {
                 fail_and_recover(call, failure, Survival::Some(seed * 1000 + call));
             }
         }
+    }
+}
+
+/// L2: deleting a conflicting suffix and appending the new one is one step on disk.
+#[test]
+fn a_crash_between_truncation_and_append_leaves_the_old_suffix_or_the_new() {
+    let mut base = Life::new(FaultyDisk::new());
+    base.open().unwrap();
+    let old: Vec<_> = (1..=6).map(|index| command(1, index, 20)).collect();
+    base.append(&batch(term(3, None), None, old.clone())).unwrap();
+    base.sync().unwrap();
+    base.log = None;
+    base.disk.lose_power(Survival::Nothing);
+    // The first new entry alone is longer than a sector, or both fit into one.
+    for bytes in [20, 700] {
+        let new = [command(3, 5, bytes), command(3, 6, bytes)];
+        let replaced =
+            [[&old[..4], &new[..1]].concat(), [&old[..4], &new[..]].concat(), old.clone()];
+        let mut found = [0; 3];
+        for (failure, seed) in [Failure::DieBefore, Failure::DieAfter]
+            .into_iter()
+            .flat_map(|failure| (0..150).map(move |seed| (failure, seed)))
+        {
+            for call in 0..8 {
+                let disk = base.disk.fork();
+                let (_, mut log, _) = open(&disk).unwrap();
+                disk.fail_at(disk.calls() + call, failure);
+                let synced = log
+                    .append(&batch(None, Some(4), new.to_vec()))
+                    .and_then(|()| log.sync())
+                    .is_ok();
+                drop(log);
+                disk.lose_power(Survival::Some(seed));
+                disk.fail_at(u64::MAX, failure);
+                let (_, _, state) = open(&disk).unwrap();
+                let outcome = replaced.iter().position(|entries| *entries == state.entries);
+                let outcome = outcome.unwrap_or_else(|| panic!("L2: {:?}", state.entries));
+                assert!(!synced || outcome == 1, "what was synced is there");
+                found[outcome] += 1;
+            }
+        }
+        assert!(found.iter().all(|count| *count > 0), "{bytes}: {found:?}");
+    }
+}
+
+/// D3: a segment has its full length before the first record is in it, so that no sync has to write
+/// a new length; and the zeros in it are no records.
+#[test]
+fn preallocated_zeros_are_no_records_and_no_write_makes_a_file_longer() {
+    let lengths = |disk: &FaultyDisk| -> BTreeMap<PathBuf, usize> {
+        let length = |path: PathBuf| (disk.content(&path).unwrap().len(), path);
+        log_files(disk).into_iter().map(length).map(|(length, path)| (path, length)).collect()
+    };
+    let mut life = Life::new(FaultyDisk::new());
+    life.open().unwrap();
+    life.append(&batch(term(1, None), None, vec![])).unwrap();
+    life.sync().unwrap();
+    for index in 1..=20 {
+        let before = lengths(&life.disk);
+        life.append(&batch(None, None, vec![command(1, index, 60)])).unwrap();
+        life.sync().unwrap();
+        let after = lengths(&life.disk);
+        assert!(before.iter().all(|(path, length)| after[path] == *length), "{before:?} {after:?}");
+        let newest = after.keys().next_back().unwrap();
+        assert!(life.disk.content(newest).unwrap().ends_with(&[0; 256]), "the rest is zeros");
+        let disk = life.disk.fork();
+        disk.lose_power(Survival::Nothing);
+        assert_eq!(&open(&disk).unwrap().2, life.model.now());
+    }
+}
+
+/// D9: where a tail was cut nothing is ever appended, so that the second start after the cut finds
+/// what was written between the two.
+#[test]
+fn after_a_cut_the_log_goes_on_in_a_fresh_segment() {
+    let life = reference();
+    let torn = log_files(&life.disk)
+        .into_iter()
+        .rfind(|path| life.disk.content(path).unwrap().iter().any(|byte| *byte != 0))
+        .unwrap();
+    let content = life.disk.content(&torn).unwrap();
+    let last = content.iter().rposition(|byte| *byte != 0).unwrap();
+    let disk = life.disk.fork();
+    disk.corrupt(&torn, |bytes| bytes[last] ^= 1);
+    let (_, mut log, cut) = open(&disk).unwrap();
+    assert!(cut.entries.len() < life.model.now().entries.len());
+    let after_cut = disk.content(&torn).unwrap();
+    let index = cut.entries.len() as u64 + 1;
+    log.append(&batch(term(9, None), None, vec![command(9, index, 50)])).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    assert_eq!(disk.content(&torn).unwrap(), after_cut, "nothing was added to the torn segment");
+    for _ in 0..2 {
+        disk.lose_power(Survival::Nothing);
+        let (_, _, state) = open(&disk).unwrap();
+        assert_eq!(state.entries[..cut.entries.len()], cut.entries);
+        assert_eq!(state.entries[cut.entries.len()..], [command(9, index, 50)]);
     }
 }
 
@@ -335,6 +437,56 @@ fn damage_is_reported_where_it_is_and_as_what_it_is() {
         let disk = life.disk.fork();
         disk.corrupt(path, |bytes| bytes[start + SECTOR_BYTES - 8] ^= 1);
         assert_eq!(&open(&disk).unwrap().2, life.model.now());
+    }
+}
+
+/// S3: the chain of checksums tells two sound records apart that say the same index and term.
+#[test]
+fn a_record_of_the_same_index_and_term_with_another_payload_is_refused() {
+    let mut life = Life::new(FaultyDisk::new());
+    life.open().unwrap();
+    life.append(&batch(term(1, None), None, vec![])).unwrap();
+    life.sync().unwrap();
+    life.log = None;
+    life.disk.kill();
+    // One directory and its copy, in which another value stands at index 1: for each, what follows.
+    let write = |value: u8, more: u64| {
+        let disk = life.disk.fork();
+        let (_, mut log, _) = open(&disk).unwrap();
+        let mut first = command(1, 1, 0);
+        first.payload = Payload::Command(vec![value; 100].into());
+        log.append(&batch(None, None, vec![first])).unwrap();
+        log.sync().unwrap();
+        for index in 2..2 + more {
+            log.append(&batch(None, None, vec![command(1, index, 100)])).unwrap();
+            log.sync().unwrap();
+        }
+        disk
+    };
+    let other = write(b'y', 0);
+    // The successor lies beside it, or the segment goes on into the next one.
+    for more in 0..8 {
+        let disk = write(b'x', more);
+        let differs = |path: &&PathBuf| disk.content(path) != other.content(path);
+        let path = log_files(&other).iter().find(differs).cloned().unwrap();
+        let (own, foreign) = (disk.content(&path).unwrap(), other.content(&path).unwrap());
+        let sector = own
+            .chunks(SECTOR_BYTES)
+            .zip(foreign.chunks(SECTOR_BYTES))
+            .position(|(own, foreign)| own != foreign)
+            .unwrap();
+        let place = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+        disk.corrupt(&path, |bytes| bytes[place.clone()].copy_from_slice(&foreign[place.clone()]));
+        disk.kill();
+        match (more, open(&disk).map(|(_, _, state)| state)) {
+            // The newest record of all has no successor that could tell.
+            (0, Ok(state)) => assert_eq!(state.entries.len(), 1),
+            (1.., Err(StorageError::Damaged { what, offset, .. })) => {
+                assert!(what.contains("follow"), "S3: {what}");
+                assert_eq!(offset as usize, place.end, "the successor is the witness: {what}");
+            }
+            (_, other) => panic!("{more}: {other:?}"),
+        }
     }
 }
 

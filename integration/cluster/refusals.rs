@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use balsa::certs::Authority;
 use balsa::identity::Role;
-use balsa::raft::RoleKind;
 
-use crate::harness::{Cluster, PATIENCE, Process, bytes, free_ports, issue, issue_all, until};
+use crate::harness::{Cluster, PATIENCE, Process, bytes, free_ports, issue, issue_all};
 
 /// One start that must be refused: with this status, and one error that holds all these words.
 fn assert_refused(node: &mut Process, status: i32, words: &[&str]) {

@@ -133,8 +133,9 @@ impl Founder {
                 config,
                 format!(
                     "the decision that founded cluster {cluster}, to which the directory belongs, is \
-                     gone; put the file back, or move the data directory aside (keep it) and start \
-                     with an empty one, as a new node"
+                     gone; keep the directory and put the file back from a copy of the disk. Do not \
+                     start with an empty directory instead: this version cannot take an empty node \
+                     into a cluster"
                 ),
             ));
         }

@@ -23,7 +23,8 @@
 //!
 //! - A broken record is **damage** if any sound record carries a mark beyond it, or if a later
 //!   segment has begun (a segment is synced before the next one begins). Something durable is lost:
-//!   never cut.
+//!   never cut. So it is if a sound record begins a group commit and does not follow the record
+//!   that lies before it.
 //! - Otherwise it is a **torn tail**: it belongs to the one group commit that was under way. Nobody
 //!   was told that this was on disk. It is cut off, together with sound records of the same commit
 //!   behind it.
@@ -32,6 +33,20 @@
 //! anything followed it, looks like a commit that was never finished; so does a disk that forgets
 //! the newest commits although it said they were synced. The identity file names a segment that had
 //! begun at the last start, so at least no segment from before that vanishes unnoticed.
+//!
+//! # What the chain proves (S3)
+//!
+//! Every record holds the checksum of the record before it, over the borders of segments too, and a
+//! start follows this chain from the first record to the last. So what a start accepts is one
+//! history, written by this directory in this order: a record that is sound in itself but was not
+//! the one that its successor was written behind is noticed, also one of the same index and term
+//! with another payload (a write that got lost or went astray, files of two copies mixed). The test
+//! is `a_record_of_the_same_index_and_term_with_another_payload_is_refused`.
+//!
+//! It does not prove more: the newest record has no successor yet; a single [read](LogReader) checks
+//! the record's own checksum and id, not its neighbours; 32 bits catch accidents, not forgers; and
+//! each node has a chain of its own, so that it says nothing about what other nodes hold. That equal
+//! ids mean equal entries on all nodes is the protocol's work, and checked there.
 //!
 //! # Crash model
 //!

@@ -165,6 +165,7 @@ impl Segments<'_> {
             replay.apply(&item, number).map_err(|what| damaged(offset, &what))?;
             offset = item.offset + item.bytes;
         }
+        // The chain goes on over the border (S3).
         if offset != end || previous != next.previous {
             return Err(damaged(offset, "the next segment does not follow this one"));
         }
@@ -272,6 +273,9 @@ impl Newest {
             items.push(item);
         };
         let end = Position(head.base.0 + offset);
+        if stop.refutes {
+            return Err(damaged(stop.offset, stop.what));
+        }
         if let Some(proof) = window.find_proof(offset, seal, end)? {
             let what =
                 format!("{}, and the record at byte {proof} says that it was durable", stop.what);

@@ -18,6 +18,9 @@ pub(crate) struct Missing {
     /// Where in the file it should begin.
     pub(crate) offset: u64,
     pub(crate) what: &'static str,
+    /// A sound record stands there that was written when all before it was durable, behind another
+    /// record than the one that is there now (S3). No crash does that: no place is written twice.
+    pub(crate) refutes: bool,
 }
 
 /// A sliding look at a file, so that a segment need not be in memory as a whole.
@@ -102,19 +105,19 @@ impl Window {
         };
         let boundary = offset.next_multiple_of(record::SECTOR_BYTES);
         let durable = Position(base.0 + offset);
-        let behind = match self.record(boundary, seal)? {
+        let (behind, refutes) = match self.record(boundary, seal)? {
             Ok(record) if record.previous == previous && record.durable == durable => {
                 return Ok(Ok(Item::of(&record, boundary)));
             }
-            Ok(_) => FOREIGN,
-            Err(none) => none.what(),
+            Ok(record) => (FOREIGN, record.durable == durable),
+            Err(none) => (none.what(), false),
         };
         // Nothing but zeros up to the boundary is a sync's padding: the record belongs behind it.
         let gap = usize::try_from(boundary - offset).unwrap_or(usize::MAX);
         if self.bytes(offset, gap)?.iter().all(|byte| *byte == 0) {
-            Ok(Err(Missing { offset: boundary, what: behind }))
+            Ok(Err(Missing { offset: boundary, what: behind, refutes }))
         } else {
-            Ok(Err(Missing { offset, what: beside }))
+            Ok(Err(Missing { offset, what: beside, refutes }))
         }
     }
 
