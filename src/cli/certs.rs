@@ -3,24 +3,22 @@
 //! Options arrive as text where text can be wrong, and one report names everything wrong with them
 //! at once (style B4.13).
 
+pub(crate) mod problems;
 mod report;
 
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
+use self::problems::Problems;
 use self::report::{Report, print_json, print_text};
 use crate::certs::facts::rfc3339;
 use crate::certs::layout::{CA_KEY, ca_dir, is_issued, leaf_dir};
 use crate::certs::{Authority, CertsError, Existing, Presented, Profile, Validity, Written, show};
 use crate::identity::files::TLS_CRT;
-use crate::identity::{Identity, Role, check_dns};
-
-/// More seats than any Raft cluster should have; a typing error beyond it.
-pub(crate) const MAX_NODES: u32 = 99;
+use crate::identity::{Identity, Role};
 
 /// Text for people, or one JSON object a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -447,66 +445,5 @@ impl ServiceNames {
             }
         }
         (all_dns, all_ips)
-    }
-}
-
-/// Everything wrong with the options, each once.
-#[derive(Default)]
-struct Problems(Vec<String>);
-
-impl Problems {
-    fn add(&mut self, problem: String) {
-        if !self.0.contains(&problem) {
-            self.0.push(problem);
-        }
-    }
-
-    fn take<T>(&mut self, result: Result<T, impl Display>) -> Option<T> {
-        result.map_err(|e| self.add(e.to_string())).ok()
-    }
-
-    /// The same, said of an option.
-    fn of<T>(&mut self, option: &str, result: Result<T, impl Display>) -> Option<T> {
-        result.map_err(|e| self.add(format!("{option}: {e}"))).ok()
-    }
-
-    fn count(&mut self, nodes: u32) -> u32 {
-        if (1..=MAX_NODES).contains(&nodes) {
-            return nodes;
-        }
-        self.add(format!("--nodes: '{nodes}' is not a number from 1 to {MAX_NODES}"));
-        0
-    }
-
-    fn ips(&mut self, texts: &[String]) -> Vec<IpAddr> {
-        let mut ips = Vec::new();
-        for text in texts {
-            match text.parse() {
-                Ok(ip) => ips.push(ip),
-                Err(_) => self.add(format!("--ip: '{text}' is not an IP address")),
-            }
-        }
-        ips
-    }
-
-    fn dns(&mut self, names: &[String]) {
-        for name in names {
-            self.of("--dns", check_dns(name));
-        }
-    }
-
-    fn names(&mut self, names: &ServiceNames) {
-        let ServiceNames { namespace, service, client_service } = names;
-        self.of("--namespace", check_dns(namespace));
-        self.of("--service", check_dns(service));
-        self.of("--client-service", check_dns(client_service));
-    }
-
-    /// The value, if nothing at all was wrong.
-    fn settle<T>(self, value: Option<T>) -> Result<T, Vec<String>> {
-        match value {
-            Some(value) if self.0.is_empty() => Ok(value),
-            _ => Err(self.0),
-        }
     }
 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::command::{self, Command};
+use super::judge::Judge;
 use super::lang::Lang;
-use super::options::{self, Env, Judge};
+use super::options::{self, Env};
 use super::values;
 use crate::config::{Parsed, UsageReport};
 
@@ -170,7 +171,8 @@ pub(crate) fn parse_line(words: Vec<OsString>) -> Result<Command, UsageReport> {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::command::{Bench, BenchOp, Local, LocalAction, Source};
+    use super::super::command::{Bench, BenchOp, Local, LocalAction};
+    use super::super::source::Source;
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Parsed<Call>, UsageReport> {

@@ -2,8 +2,6 @@
 //! the command line and the shell.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::certs::{CertsCommand, InitOptions, IssueOptions, ServiceNames, ShowOptions};
-use super::options::Judge;
+use super::judge::Judge;
+use super::source::Source;
 use super::values;
 use crate::kv::limits::PAGE_ENTRIES_MAX;
 
@@ -95,45 +94,6 @@ pub enum Command {
     Local(Local),
     /// Makes or shows certificates.
     Certs(CertsCommand),
-}
-
-/// Where a value comes from. One that is longer than an argument may be, or that has NUL bytes, cannot
-/// be typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Typed.
-    Given(Bytes),
-    /// The content of a file.
-    File(PathBuf),
-    /// Standard input, to its end.
-    Stdin,
-}
-
-impl Source {
-    /// The value. Not much more is read than a value may have.
-    ///
-    /// # Errors
-    /// One sentence that names the file.
-    pub(crate) fn read(&self) -> Result<Bytes, String> {
-        let most = crate::kv::limits::VALUE_BYTES_MAX as u64 + 1;
-        let mut value = Vec::new();
-        let (read, name) = match self {
-            Source::Given(value) => return Ok(value.clone()),
-            Source::File(path) => {
-                let file = File::open(path);
-                let read = file.and_then(|file| file.take(most).read_to_end(&mut value));
-                (read, path.display().to_string())
-            }
-            Source::Stdin => {
-                let read = io::stdin().lock().take(most).read_to_end(&mut value);
-                (read, "standard input".to_owned())
-            }
-        };
-        match read {
-            Ok(_) => Ok(Bytes::from(value)),
-            Err(error) => Err(format!("cannot read {name}: {error}")),
-        }
-    }
 }
 
 /// What to measure.
@@ -421,7 +381,7 @@ fn certs(judge: &mut Judge<'_>, words: &mut Words) -> Option<Command> {
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
     };
     let nodes = |judge: &mut Judge<'_>| {
-        let most = u64::from(super::certs::MAX_NODES);
+        let most = u64::from(super::certs::problems::MAX_NODES);
         let number = judge.option("nodes", |text| values::number(text, 1, most));
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(init.nodes)
     };

@@ -5,6 +5,8 @@
 //! | `options` | the options of both executables as text; the only user of `structopt` |
 //! | `node_options`, `client_options` | what they mean to `srvraft` and to `cltraft` |
 //! | `command` | the commands of `cltraft` and how their words are read |
+//! | `judge` | reads each option over its variable and collects what is wrong |
+//! | `source` | values that come from a file or from standard input |
 //! | `values` | how durations, addresses and names are written |
 //! | `run` | carries commands out against a cluster |
 //! | `answer`, `text`, `json` | what was found out, for people and for programs |
@@ -17,6 +19,7 @@ pub mod certs;
 pub mod client_options;
 pub mod command;
 pub mod json;
+mod judge;
 pub mod lang;
 mod local;
 pub mod node_options;
@@ -24,6 +27,7 @@ pub mod options;
 mod run;
 pub mod selftest;
 mod shell;
+mod source;
 pub mod text;
 pub mod values;
 

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::options::{self, Env, Judge};
+use super::judge::Judge;
+use super::options::{self, Env};
 use super::values;
 use crate::config::{
     LogFormat, NodeConfig, OnDamage, PORT_DEFAULT, Parsed, Seed, TICK_DEFAULT, UsageReport,

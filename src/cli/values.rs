@@ -48,11 +48,18 @@ pub(crate) fn host_port(text: &str) -> Result<String, String> {
 
 /// Several of `HOST:PORT`, separated by commas.
 pub(crate) fn host_ports(text: &str) -> Result<Vec<String>, String> {
-    let addresses: Result<Vec<_>, _> =
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(host_port).collect();
-    match addresses? {
-        none if none.is_empty() => Err("the list is empty".to_owned()),
-        some => Ok(some),
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let (mut addresses, mut problems) = (Vec::new(), Vec::new());
+    for part in parts {
+        match host_port(part) {
+            Ok(address) => addresses.push(address),
+            Err(why) => problems.push(why),
+        }
+    }
+    match problems.is_empty() {
+        true if addresses.is_empty() => Err("the list is empty".to_owned()),
+        true => Ok(addresses),
+        false => Err(problems.join("; ")),
     }
 }
 
