@@ -54,7 +54,7 @@ fn damage_in_the_middle_is_refused_and_nothing_is_cut() {
         let (code, said) = cluster.nodes[victim].refuse();
         assert_eq!(code, 65, "damage in the middle:\n{said}");
         let name = path.display().to_string();
-        for word in [name.as_str(), "is damaged at byte", "move the data directory aside"] {
+        for word in [name.as_str(), "is damaged at byte", "Move the data directory aside"] {
             assert!(said.contains(word), "\"{word}\" is not in:\n{said}");
         }
         assert!(log_files(&cluster.nodes[victim].data) == damaged, "D8: nothing is cut or changed");
