@@ -105,8 +105,9 @@ fn every_command_in_json() {
     assert_like(say(&["status", "2"]).fine(), &status("raft-2"));
     let (leader, follower) = cluster.leader_and_follower();
     let log = say(&["replication", &leader.to_string()]);
-    let session =
-        |name: &str| format!("{{\"index\":<n:{name}>,\"term\":<n>,\"kind\":\"session\"}}");
+    let session = |name: &str| {
+        format!("{{\"index\":<n:{name}>,\"term\":<n>,\"kind\":\"session\",\"session\":<n:{name}>}}")
+    };
     let line = |kind: &str, rest: &str| {
         format!("{{\"index\":<n>,\"term\":<n>,\"kind\":\"{kind}\",\"key\":{rest}}}")
     };

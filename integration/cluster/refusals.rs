@@ -217,8 +217,10 @@ fn a_directory_of_another_founding_is_shut_out() {
     assert_eq!(status, Some(73), "most seats are in another cluster");
     let said = cluster.nodes[0].said();
     let (ours, theirs) = (format!("cluster {present}"), format!("cluster {former}"));
-    let last = said.lines().rfind(|line| line.contains(&ours)).expect("it names the cluster");
-    assert!(last.contains(&theirs) && last.contains("raft-1, raft-2"), "{last}");
+    let clear = |line: &str| {
+        line.contains(&ours) && line.contains(&theirs) && line.contains("raft-1, raft-2")
+    };
+    assert!(said.lines().any(clear), "it names both clusters, and who is where:\n{said}");
     cluster.wait(client.put(bytes("k"), bytes("newer"))).expect("the others go on");
     cluster.nodes[0].data = own;
     cluster.nodes[0].start();
