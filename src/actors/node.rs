@@ -15,6 +15,7 @@ use crate::codec::api::{Code, Refusal};
 use crate::codec::raft as wire;
 use crate::raft::{
     self, Effects, Envelope, Index, NodeId, NodeStatus, PersistToken, ReadToken, RequestId,
+    SendSnapshot,
 };
 use crate::rpc::Responder;
 
@@ -106,7 +107,7 @@ impl Node {
     /// Runs what one input caused, in the order of the contract.
     fn run(&mut self, effects: Effects) {
         let soft_state = effects.soft_state;
-        if soft_state.is_some() {
+        if soft_state.is_some() || effects.membership.is_some() {
             // First of all, so that nothing read for a lost leadership is sent any more (S2).
             self.publish();
         }
@@ -151,6 +152,11 @@ impl Node {
             for (_, waiter) in self.waiters.drain(..) {
                 waiter.outcome_unknown();
             }
+        }
+        for SendSnapshot { to, request, .. } in effects.snapshots {
+            // Nothing sends snapshots yet: the core hears that this one did not arrive, and goes on.
+            let effects = self.core.unanswered(to, request);
+            self.run(effects);
         }
         if let Some(soft_state) = soft_state {
             let leader = self.standing.present().leader_hint().map(|hint| hint.name);

@@ -273,6 +273,7 @@ fn method(call: RaftCall) -> Method {
         RaftCall::Vote => Method::RaftVote,
         RaftCall::Append => Method::RaftAppend,
         RaftCall::Heartbeat => Method::RaftHeartbeat,
+        RaftCall::Install => Method::RaftInstall,
     }
 }
 

@@ -114,7 +114,13 @@ impl Supervisor {
         };
         let log = LogSource::start(wal.reader(), last, RECENT_BYTES).map_err(failed)?;
         standing.note_persisted(last);
-        let restored = Restored { hard_state, log: shape, memberships, applied: raft::Index::ZERO };
+        let restored = Restored {
+            hard_state,
+            log: shape,
+            memberships,
+            snapshot: None,
+            applied: raft::Index::ZERO,
+        };
         let core = raft::Node::new(identity.node_id, config.raft, random(), restored);
         let membership = Arc::new(core.membership().clone());
         standing.publish(Present {

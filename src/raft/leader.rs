@@ -7,8 +7,10 @@ use bytes::Bytes;
 use super::commit;
 use super::common::Common;
 use super::disk::Needs;
-use super::effects::{ReadToken, Refusal, SendRange};
-use super::message::{AppendReply, Heartbeat, HeartbeatReply, Message, ReadRound, RequestId};
+use super::effects::{ReadToken, Refusal, SendRange, SendSnapshot};
+use super::message::{
+    AppendReply, Heartbeat, HeartbeatReply, InstallReply, Message, ReadRound, RequestId,
+};
 use super::progress::Progress;
 use super::quorum;
 use super::read_index::Reads;
@@ -85,8 +87,15 @@ impl Leader {
             self.send_heartbeats(common);
             self.peers.values_mut().for_each(Progress::resume);
             self.replicate(common);
+            self.purge(common);
         }
         true
+    }
+
+    /// Purges what no peer needs any more (Raft §7).
+    pub(super) fn purge(&self, common: &mut Common) {
+        let limit = common.election_min();
+        common.purge(self.peers.values().filter_map(|progress| progress.pin(limit)));
     }
 
     /// Appends the commands, all or none.
@@ -193,6 +202,29 @@ impl Leader {
         }
     }
 
+    /// A peer has answered a snapshot.
+    pub(super) fn install_reply(
+        &mut self,
+        common: &mut Common,
+        from: NodeId,
+        request: RequestId,
+        reply: InstallReply,
+    ) {
+        let Some(progress) = self.peers.get_mut(&from) else { return };
+        progress.heard();
+        match reply {
+            InstallReply::Installed { matched } => {
+                if progress.installed(request, matched, common.commit()) {
+                    self.advance_commit(common);
+                }
+            }
+            InstallReply::Refused => progress.unanswered(request),
+        }
+        if let Some(progress) = self.peers.get_mut(&from) {
+            replicate_to(from, progress, common);
+        }
+    }
+
     /// A peer has answered a heartbeat.
     pub(super) fn heartbeat_reply(
         &mut self,
@@ -236,6 +268,12 @@ impl Leader {
 
 fn replicate_to(to: NodeId, progress: &mut Progress, common: &mut Common) {
     assert_eq!(common.disk.durable().term, common.term(), "a leader's term is durable (S17)");
+    if progress.wants_snapshot() {
+        let (request, snapshot) = (common.next_request(), common.snapshot());
+        assert!(snapshot.index >= common.log.base().index, "what is purged is in a snapshot (S6)");
+        progress.snapshot_sent(request, snapshot);
+        common.effects.snapshots.push(SendSnapshot { to, request, term: common.term(), snapshot });
+    }
     while let Some(range) = progress.next_range(&common.log, &common.options) {
         let request = common.next_request();
         progress.sent(request, range);

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::SnapshotMeta;
 use super::types::{Entry, Index, LogId, NodeId, Term};
 
 /// Identifies one request of one sender within one process life, so that a reply is matched with its
@@ -52,6 +53,10 @@ pub enum Message {
     Heartbeat(Heartbeat),
     /// Answer to `Heartbeat`.
     HeartbeatReply(HeartbeatReply),
+    /// "Take this snapshot, which you hold complete and checked" (Raft §7).
+    Install(Install),
+    /// Answer to `Install`.
+    InstallReply(InstallReply),
 }
 
 /// A request for a vote or a pre-vote.
@@ -122,4 +127,26 @@ pub struct Heartbeat {
 pub struct HeartbeatReply {
     /// Copied from the heartbeat.
     pub round: ReadRound,
+}
+
+/// A snapshot whose content the receiver's runtime has received and checked. The leader's runtime
+/// makes this message, from the head of the file it has sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Install {
+    /// Which snapshot.
+    pub snapshot: SnapshotMeta,
+}
+
+/// The answer to an install.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstallReply {
+    /// The receiver's disk holds everything up to the snapshot's last entry, by this snapshot or
+    /// because it had it already (L8).
+    Installed {
+        /// The snapshot's last index.
+        matched: Index,
+    },
+    /// Not this one: it contradicts what is committed here (S10), or itself.
+    Refused,
 }

@@ -32,6 +32,10 @@
 //!   vote, entries) decides whether it may leave at once or waits for a batch; this is computed in one
 //!   place, not remembered by each author.
 //!
+//! * **Snapshots** (§7, `snapshot.rs`). The runtime takes them, stores them and moves them; the core says
+//!   what they carry, how far the log behind one may be purged, which peer needs one, and what a
+//!   follower makes of one that has arrived. It replaces the log in a batch of the disk like any other.
+//!
 //! The core knows the log's *shape* ([`LogShape`]: terms and sizes), never its payloads: they go
 //! through to the disk, and the runtime reads them back for sending. Only memberships are kept.
 //!
@@ -49,11 +53,11 @@
 //! | S3 | equal index and term mean equal prefixes | oracle; no gaps: here |
 //! | S4 | a new leader holds everything committed | oracle; a follower that is told otherwise panics |
 //! | S5 | no two nodes commit different entries | oracle |
-//! | S6 | commit only grows; applied ≤ commit ≤ last | both |
+//! | S6 | commit only grows; purged ≤ snapshot ≤ commit ≤ last, applied ≤ commit | both |
 //! | S7 | term and vote never go back, one vote a term | both |
 //! | S8 | a commit is on a majority of disks | oracle, from the disks |
 //! | S9 | only entries of the own term are committed by counting | both |
-//! | S10 | what is committed is never truncated | here |
+//! | S10 | what is committed is never truncated, nor replaced by a snapshot | here |
 //! | S11 | matches only grow; late answers change nothing | here |
 //! | S12 | votes only for logs that are up to date | against a twin |
 //! | S13 | one author a term | oracle; terms in a log never go back: here |
@@ -61,9 +65,6 @@
 //!
 //! # Not implemented
 //!
-//! * **Snapshots and purging** (§7): [`LogShape`] has its purge point, and appends below it are taken
-//!   for committed (L3); a leader whose peer needs purged entries has nothing to send yet (L7). The
-//!   third state of `Progress` belongs there.
 //! * **Membership changes** (§6): memberships are active from their append and go with a truncation
 //!   (M1), and quorums can be joint (M3); nobody can propose a change yet, and a leader's peers are those of
 //!   the day it took office. Learners receive and never count.
@@ -90,17 +91,23 @@ pub mod options;
 mod progress;
 mod quorum;
 mod read_index;
+pub mod snapshot;
+pub mod status;
 #[cfg(test)]
 mod tests;
 pub mod types;
 mod vote;
 
-pub use effects::{Effects, Persist, PersistToken, ReadOutcome, ReadToken, Refusal, SendRange};
+pub use effects::{
+    Effects, Persist, PersistToken, ReadOutcome, ReadToken, Refusal, SendRange, SendSnapshot,
+};
 pub use log_shape::LogShape;
 pub use membership::{Member, Membership};
 pub use message::{Envelope, Message, RequestId};
-pub use node::{Node, NodeStatus, Restored};
+pub use node::Node;
 pub use options::Options;
+pub use snapshot::SnapshotMeta;
+pub use status::{NodeStatus, PeerStatus, Restored};
 pub use types::{
     Boot, ClusterId, Entry, HardState, Index, LogId, NodeId, Payload, RoleKind, SoftState, Term,
 };

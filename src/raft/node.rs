@@ -2,6 +2,8 @@
 //! every role, first of all the rule of terms, and the changes from one role to another; what a role
 //! does by itself is in the role's own file.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::candidate::Campaign;
@@ -11,27 +13,16 @@ use super::effects::{Effects, PersistToken, ReadToken, Refusal};
 use super::follower::Follower;
 use super::invariants;
 use super::leader::Leader;
-use super::log_shape::LogShape;
 use super::membership::Membership;
-use super::message::{AppendReply, Envelope, HeartbeatReply, Message, RequestId, Vote, VoteReply};
+use super::message::{
+    AppendReply, Envelope, HeartbeatReply, InstallReply, Message, RequestId, Vote, VoteReply,
+};
 use super::options::Options;
 use super::quorum::VoteResult;
+use super::snapshot::SnapshotMeta;
+use super::status::{NodeStatus, PeerStatus, Restored};
 use super::types::{HardState, Index, LogId, NodeId, RoleKind, SoftState, Term};
 use super::vote;
-
-/// What a node finds on its disk when it starts.
-#[derive(Clone, Debug)]
-pub struct Restored {
-    /// Term and vote.
-    pub hard_state: HardState,
-    /// Which entries the log holds; all of them are durable.
-    pub log: LogShape,
-    /// Every membership in the log, oldest first, with the index of its entry; at least the one of
-    /// the founding record.
-    pub memberships: Vec<(Index, Membership)>,
-    /// What the state machine has applied already (zero until there are snapshots).
-    pub applied: Index,
-}
 
 /// What a node does at the moment, and what it needs for that. A learner is a follower.
 #[derive(Clone, Debug)]
@@ -49,38 +40,7 @@ pub struct Node {
     role: Role,
     /// As last reported in the effects.
     reported: SoftState,
-}
-
-/// Where the members of a cluster stand, as the leader sees one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// The member.
-    pub id: NodeId,
-    /// Highest index known to be on its disk.
-    pub matched: Index,
-    /// Whether it was heard within the last election timeout.
-    pub active: bool,
-}
-
-/// A consistent look at a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeStatus {
-    /// This node.
-    pub id: NodeId,
-    /// Role, term, leader.
-    pub soft_state: SoftState,
-    /// First index the log still holds; one behind the last in an empty log.
-    pub first: Index,
-    /// Last entry, durable or not.
-    pub last: LogId,
-    /// Last durable index.
-    pub persisted: Index,
-    /// Commit index.
-    pub commit: Index,
-    /// Applied index.
-    pub applied: Index,
-    /// Only of a leader: its peers.
-    pub peers: Vec<PeerStatus>,
+    reported_membership: Arc<Membership>,
 }
 
 impl Node {
@@ -89,13 +49,14 @@ impl Node {
     ///
     /// # Panics
     /// If what was restored contradicts itself: entries newer than the term (S7), an applied index
-    /// outside the log (S10), no membership.
+    /// outside the log, a snapshot that the log does not go on from (S10), no membership.
     #[must_use]
     pub fn new(id: NodeId, options: Options, seed: u64, restored: Restored) -> Node {
         let mut common = Common::new(id, options, seed, restored);
         let role = Role::Follower(Follower::new(&mut common, None));
         let reported = soft_state(&common, &role);
-        Node { common, role, reported }
+        let reported_membership = Arc::clone(common.shared_membership());
+        Node { common, role, reported, reported_membership }
     }
 
     /// One tick of time has passed.
@@ -181,8 +142,37 @@ impl Node {
         self.finish()
     }
 
-    /// A request to a peer ended without an answer (connection lost, deadline passed). What it carried
-    /// may or may not have arrived.
+    /// What a snapshot of the state machine as it is must carry, if it has applied up to `applied`.
+    /// None: a snapshot that was installed meanwhile is newer, and this one not worth taking.
+    ///
+    /// # Panics
+    /// If that is more than the core was told to be applied ([`Node::applied`]).
+    #[must_use]
+    pub fn snapshot_at(&self, applied: Index) -> Option<SnapshotMeta> {
+        assert!(applied <= self.common.applied(), "a snapshot holds what is applied (S6)");
+        let term = self.common.log.term_at(applied)?;
+        let last = LogId { term, index: applied };
+        (last.index > self.common.snapshot().index).then(|| self.common.snapshot_at(last))
+    }
+
+    /// A snapshot with this last entry, taken here, is durable, checked and can be read, its directory
+    /// entry included (D13). What it covers may be purged as far as nobody needs it.
+    ///
+    /// # Panics
+    /// If it is not of this log, or holds more than is applied.
+    pub fn snapshot_taken(&mut self, last: LogId) -> Effects {
+        if last.index > self.common.snapshot().index {
+            self.common.set_snapshot(last);
+            match &self.role {
+                Role::Leader(leader) => leader.purge(&mut self.common),
+                _ => self.common.purge(std::iter::empty()),
+            }
+        }
+        self.finish()
+    }
+
+    /// A request to a peer ended without an answer (connection lost, deadline passed, a snapshot given
+    /// up). What it carried may or may not have arrived.
     pub fn unanswered(&mut self, peer: NodeId, request: RequestId) -> Effects {
         if let Role::Leader(leader) = &mut self.role {
             leader.unanswered(peer, request);
@@ -238,6 +228,7 @@ impl Node {
             first: self.common.log.first_index(),
             last: self.common.log.last(),
             persisted: self.common.disk.persisted(),
+            snapshot: self.common.snapshot(),
             commit: self.common.commit(),
             applied: self.common.applied(),
             peers,
@@ -278,6 +269,12 @@ impl Node {
                     self.reply(from, request, Message::HeartbeatReply(reply));
                 }
             },
+            Message::Install(install) => match self.follow(from, term) {
+                Some((follower, common)) => follower.install(common, from, request, install),
+                None => {
+                    self.reply(from, request, Message::InstallReply(InstallReply::Refused));
+                }
+            },
             Message::VoteReply(reply) => {
                 if self.heed_reply(from, term) {
                     self.on_vote_reply(from, request, reply);
@@ -289,6 +286,14 @@ impl Node {
                     && let Role::Leader(leader) = &mut self.role
                 {
                     leader.append_reply(&mut self.common, from, request, reply);
+                }
+            }
+            Message::InstallReply(reply) => {
+                if self.heed_reply(from, term)
+                    && term == self.common.term()
+                    && let Role::Leader(leader) = &mut self.role
+                {
+                    leader.install_reply(&mut self.common, from, request, reply);
                 }
             }
             Message::HeartbeatReply(reply) => {
@@ -412,6 +417,7 @@ impl Node {
         if let Role::Leader(former) = std::mem::replace(&mut self.role, follower) {
             self.common.effects.leadership_lost = true;
             self.common.effects.replicate.clear();
+            self.common.effects.snapshots.clear();
             for token in former.into_reads() {
                 self.common.answer_read(token, Err(Refusal::NotLeader { leader }));
             }
@@ -449,6 +455,10 @@ impl Node {
         if now != self.reported {
             self.reported = now;
             self.common.effects.soft_state = Some(now);
+        }
+        if *self.common.shared_membership() != self.reported_membership {
+            self.reported_membership = Arc::clone(self.common.shared_membership());
+            self.common.effects.membership = Some(Arc::clone(&self.reported_membership));
         }
         let effects = self.common.take_effects();
         invariants::check(self);

@@ -18,6 +18,8 @@ pub enum Method {
     RaftAppend,
     /// Proves that a leader lives.
     RaftHeartbeat,
+    /// Ends the sending of a snapshot.
+    RaftInstall,
     /// Asks a node who it is and whether it has a cluster.
     BootAsk,
     /// Brings one message of the founding.
@@ -134,13 +136,15 @@ const READS: &[Code] = &[Code::NotLeader, Code::Unavailable];
 const SMALL: usize = 4 << 10;
 /// A founding message lists every seat with its name and address.
 const FOUNDING: usize = 64 << 10;
+/// A snapshot names every member with its name and address.
+const MEMBERS: usize = 64 << 10;
 /// An append carries entries worth a page, or one entry of any size, and what frames them.
 const APPEND: usize = 2 * REQUEST_BYTES_MAX;
 /// Two keys of a range.
 const KEYS: usize = 16 << 10;
 
 /// The table, in the order of [`Method`].
-const TABLE: [Row; 14] = [
+const TABLE: [Row; 15] = [
     row(Method::RaftVote, "Raft.Vote", NODES, SMALL, "asks for a vote or a pre-vote")
         .bound_to_receiver()
         .changes_something()
@@ -153,6 +157,16 @@ const TABLE: [Row; 14] = [
         .bound_to_receiver()
         .changes_something()
         .or(TO_A_NODE),
+    row(
+        Method::RaftInstall,
+        "Raft.Install",
+        NODES,
+        MEMBERS,
+        "asks to take a snapshot that was sent",
+    )
+    .bound_to_receiver()
+    .changes_something()
+    .or(TO_A_NODE),
     row(Method::BootAsk, "Boot.Ask", NODES, FOUNDING, "asks who a node is").or(FOUNDINGS),
     row(Method::BootDeliver, "Boot.Deliver", NODES, FOUNDING, "brings one message of the founding")
         .changes_something()

@@ -1,47 +1,21 @@
 //! A cluster in a box: nodes, their disks, and the network between them. It carries out effects by the
 //! contract of [`effects`](crate::raft::effects), in that order, and nothing else.
 //!
-//! A disk has two sides: what is *written* (handed over, readable, lost in a crash) and what is
-//! *durable*. Every request that is lost, or whose reply is, or whose receiver dies, is remembered, so
+//! Every request that is lost, or whose reply is, or whose receiver dies, is remembered, so
 //! that its sender can be told: that is what a call's deadline does in a real node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::super::message::Append;
-use super::super::node::{Node, Restored};
+use super::super::message::{Append, Install};
 use super::super::{
-    Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Member, Membership, Message,
-    NodeId, Options, Payload, Persist, PersistToken, ReadOutcome, RequestId, SendRange, SoftState,
-    Term,
+    Effects, Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, Node, NodeId,
+    Options, Payload, PersistToken, ReadOutcome, RequestId, Restored, SendRange, SendSnapshot,
+    SnapshotMeta, SoftState, Term,
 };
+use super::disk::{SimDisk, SimLog, Snapshots};
 use super::oracle::Oracle;
-
-/// One node's disk.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SimDisk {
-    pub(super) hard_state: HardState,
-    pub(super) durable: Vec<Entry>,
-    pub(super) written: Vec<Entry>,
-    pub(super) queue: VecDeque<Persist>,
-}
-
-impl SimDisk {
-    pub(super) fn holds(entries: &[Entry], id: LogId) -> bool {
-        id == LogId::ZERO || entries.get(id.index.0 as usize - 1).is_some_and(|e| e.id == id)
-    }
-
-    fn apply(entries: &mut Vec<Entry>, batch: &Persist) {
-        if let Some(after) = batch.truncate_after {
-            entries.truncate(after.0 as usize);
-        }
-        for entry in &batch.entries {
-            assert_eq!(entry.id.index.0, entries.len() as u64 + 1, "a gap on disk (S3)");
-            entries.push(entry.clone());
-        }
-    }
-}
 
 pub(super) struct SimNode {
     /// None: crashed.
@@ -77,6 +51,8 @@ pub(super) struct Cluster {
     pub(super) cuts: BTreeSet<(NodeId, NodeId)>,
     /// Disks that complete every batch at once.
     pub(super) prompt_disks: bool,
+    /// Every snapshot there ever was.
+    pub(super) snapshots: Snapshots,
     pub(super) oracle: Oracle,
     /// What happened, in lines.
     pub(super) trace: Vec<String>,
@@ -90,7 +66,10 @@ pub(super) fn n(id: u64) -> NodeId {
 
 /// Requests are told from replies by their kind.
 pub(super) fn is_request(message: &Message) -> bool {
-    matches!(message, Message::Vote(_) | Message::Append(_) | Message::Heartbeat(_))
+    matches!(
+        message,
+        Message::Vote(_) | Message::Append(_) | Message::Heartbeat(_) | Message::Install(_)
+    )
 }
 
 impl Cluster {
@@ -113,24 +92,34 @@ impl Cluster {
             lost: Vec::new(),
             cuts: BTreeSet::new(),
             prompt_disks: true,
-            oracle: Oracle::new(&founding, &membership),
+            snapshots: Snapshots::new(),
+            oracle: Oracle::default(),
             trace: Vec::new(),
             options,
             seed,
         };
         for id in membership.members.keys() {
-            let disk = SimDisk {
-                hard_state: HardState { term: Term(1), vote: None },
-                durable: vec![founding.clone()],
-                ..SimDisk::default()
-            };
-            let completed = PersistToken(0);
-            let node = SimNode { core: None, disk, completed, held: Vec::new(), boots: 0 };
-            cluster.nodes.insert(*id, node);
+            cluster.blank(*id);
+            let disk = &mut cluster.node_mut(*id).disk;
+            disk.hard_state = HardState { term: Term(1), vote: None };
+            disk.durable.push(founding.clone());
+            let log = disk.durable.clone();
+            cluster.oracle.given(&log);
             cluster.restart(*id);
         }
         cluster.trace.clear();
         cluster
+    }
+
+    /// An empty disk that nobody has started yet.
+    fn blank(&mut self, id: NodeId) {
+        let (disk, completed) = (SimDisk::default(), PersistToken(0));
+        let node = SimNode { core: None, disk, completed, held: Vec::new(), boots: 0 };
+        self.nodes.insert(id, node);
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut SimNode {
+        self.nodes.get_mut(&id).expect("a known node")
     }
 
     pub(super) fn ids(&self) -> Vec<NodeId> {
@@ -175,9 +164,9 @@ impl Cluster {
         }
         if let Some(batch) = effects.persist {
             self.say(super::show::batch(id, &batch));
-            self.oracle.written(id, &batch);
             let node = self.nodes.get_mut(&id).expect("a known node");
-            SimDisk::apply(&mut node.disk.written, &batch);
+            node.disk.written.apply(&batch, &self.snapshots);
+            self.oracle.written(id, &batch, &node.disk.written);
             node.disk.queue.push_back(batch);
         }
         for envelope in effects.send_now {
@@ -185,6 +174,9 @@ impl Cluster {
         }
         for range in effects.replicate {
             self.read_and_send(id, range);
+        }
+        for send in effects.snapshots {
+            self.send_snapshot(id, send);
         }
         for (token, envelope) in effects.send_after_persist {
             let node = self.nodes.get_mut(&id).expect("a known node");
@@ -194,12 +186,22 @@ impl Cluster {
                 node.held.push((token, envelope));
             }
         }
+        if let Some(snapshot) = effects.restore {
+            let last = snapshot.last;
+            self.say(format!("{} restores the snapshot {last}", super::show::node(id)));
+            self.oracle.restored(id, last, &self.nodes[&id].disk.durable);
+            self.tell_applied(id, last.index);
+        }
         if let Some(upto) = effects.commit {
             self.say(format!("{} applies up to {upto}", super::show::node(id)));
             self.oracle.applied(id, upto, &self.nodes[&id].disk.durable);
-            let node = self.nodes.get_mut(&id).expect("a known node");
-            let core = node.core.as_mut().expect("it just acted");
-            assert_eq!(core.applied(upto), Effects::default(), "applying causes nothing");
+            self.tell_applied(id, upto);
+        }
+        if let Some(base) = effects.purge {
+            self.say(format!("{} purges up to {base}", super::show::node(id)));
+            let disk = &mut self.node_mut(id).disk;
+            disk.written.purge(base.index);
+            disk.durable.purge(base.index);
         }
         for ReadOutcome { token, result } in effects.reads {
             self.say(super::show::read(id, token, result));
@@ -207,11 +209,53 @@ impl Cluster {
         }
     }
 
+    fn tell_applied(&mut self, id: NodeId, upto: Index) {
+        let core = self.node_mut(id).core.as_mut().expect("it just acted");
+        assert_eq!(core.applied(upto), Effects::default(), "applying causes nothing");
+    }
+
+    fn send_snapshot(&mut self, id: NodeId, send: SendSnapshot) {
+        let newest = self.nodes[&id].disk.durable.snapshot.clone();
+        let snapshot = newest.expect("a leader's snapshot is durable (S17)");
+        assert!(snapshot.last >= send.snapshot, "the newest snapshot is at least this one");
+        self.depart(Envelope {
+            from: id,
+            to: send.to,
+            term: send.term,
+            request: send.request,
+            message: Message::Install(Install { snapshot }),
+        });
+    }
+
+    /// A snapshot of what a node has applied begins: what it would be reported with. None: a newer one
+    /// is there, or nothing is applied.
+    pub(super) fn begin_snapshot(&mut self, id: NodeId) -> Option<SnapshotMeta> {
+        let core = self.nodes[&id].core.as_ref()?;
+        core.snapshot_at(core.status().applied)
+    }
+
+    /// A snapshot begun before is durable.
+    pub(super) fn end_snapshot(&mut self, id: NodeId, snapshot: SnapshotMeta) {
+        let disk = &mut self.node_mut(id).disk;
+        let last = snapshot.last;
+        let newer = |log: &SimLog| log.snapshot.as_ref().is_some_and(|it| it.last >= last);
+        if newer(&disk.durable) || newer(&disk.written) || !disk.durable.holds(last) {
+            return; // One that was installed meanwhile has overtaken it.
+        }
+        let history = disk.durable.history[..last.index.0 as usize].to_vec();
+        disk.durable.snapshot = Some(snapshot.clone());
+        disk.written.snapshot = Some(snapshot.clone());
+        let content = (snapshot, history);
+        let known = self.snapshots.entry(last).or_insert_with(|| content.clone());
+        assert_eq!(*known, content, "two snapshots of {last} differ (S5)");
+        self.say(format!("{} has a snapshot of {last}", super::show::node(id)));
+        self.input(id, |core| core.snapshot_taken(last));
+    }
+
     fn read_and_send(&mut self, id: NodeId, range: SendRange) {
         let written = &self.nodes[&id].disk.written;
-        assert!(SimDisk::holds(written, range.base), "a range begins in the log (L6)");
-        let (after, upto) = (range.base.index.0 as usize, range.upto.0 as usize);
-        let entries = written[after..upto].to_vec();
+        assert!(written.holds(range.base), "a range begins in the log (L6)");
+        let entries = written.read(range.base.index, range.upto).expect("nothing of it is purged");
         let append = Append { base: range.base, commit: range.commit, entries };
         self.depart(Envelope {
             from: id,
@@ -281,7 +325,7 @@ impl Cluster {
             self.oracle.hard_state(id, node.disk.hard_state, hard_state);
             node.disk.hard_state = hard_state;
         }
-        SimDisk::apply(&mut node.disk.durable, &batch);
+        node.disk.durable.apply(&batch, &self.snapshots);
         node.completed = batch.token;
         if !self.prompt_disks {
             self.say(format!("{} disk completed #{}", super::show::node(id), batch.token.0));
@@ -322,19 +366,18 @@ impl Cluster {
         node.boots += 1;
         node.completed = PersistToken(0);
         node.disk.written = node.disk.durable.clone();
-        let mut log = LogShape::default();
-        let mut memberships = Vec::new();
-        for entry in &node.disk.durable {
-            log.push(entry.id, entry.payload.size());
-            if let Payload::Membership(membership) = &entry.payload {
-                memberships.push((entry.id.index, Membership::clone(membership)));
-            }
-        }
-        let hard_state = node.disk.hard_state;
-        let restored = Restored { hard_state, log, memberships, applied: Index::ZERO };
+        let log = &node.disk.durable;
+        let snapshot = log.snapshot.clone();
+        let restored = Restored {
+            hard_state: node.disk.hard_state,
+            log: log.shape(),
+            memberships: log.memberships(),
+            applied: snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index),
+            snapshot,
+        };
         let seed = self.seed ^ (id.0 << 32) ^ node.boots;
         node.core = Some(Node::new(id, self.options, seed, restored));
-        self.oracle.restarted(id, &node.disk.durable);
+        self.oracle.restarted(id);
         self.say(format!("{} started", super::show::node(id)));
     }
 
@@ -429,7 +472,7 @@ impl Cluster {
     pub(super) fn given(&mut self, id: NodeId, hard_state: HardState, terms: &[u64]) {
         self.crash(id);
         let node = self.nodes.get_mut(&id).expect("a known node");
-        node.disk.durable.truncate(1);
+        node.disk.durable.truncate(Index(1));
         for (at, term) in terms.iter().enumerate() {
             let index = at as u64 + 2;
             let command = Bytes::from(format!("{index}@{term}"));
@@ -437,7 +480,7 @@ impl Cluster {
             node.disk.durable.push(Entry { id: LogId::new(*term, index), payload });
         }
         node.disk.hard_state = hard_state;
-        self.oracle.given(&node.disk.durable);
+        self.oracle.given(&node.disk.durable.clone());
         self.restart(id);
     }
 }

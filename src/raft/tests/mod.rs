@@ -4,6 +4,7 @@
 //! the eyes of [`oracle`], which knows everything and looks at the disks, not at what nodes believe.
 
 mod bare;
+mod disk;
 mod env;
 mod oracle;
 mod paper;

@@ -8,22 +8,26 @@
 //! `propose n text…`, `read n number`, `deliver [from= to= kind= max=]`, `delay …`, `drop …`,
 //! `repeat …` (delivers a copy), `release` (what was delayed goes out), `timeout` (askers learn of what
 //! was lost), `persist n [times]`, `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
+//! `snapshot n [begins]` (of what is applied; with `begins` it is durable only at `snapshot_ends n`),
 //! `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::path::Path;
 
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
 use super::super::node::Node;
-use super::super::{HardState, Message, NodeId, Options, ReadToken, Term};
+use super::super::{HardState, LogId, Message, NodeId, Options, ReadToken, SnapshotMeta, Term};
 use super::env::{Cluster, Packet, n};
 use super::show;
 
+#[derive(Default)]
 struct Story {
     cluster: Option<Cluster>,
     delayed: VecDeque<Packet>,
+    /// Snapshots that are being taken.
+    begun: BTreeMap<NodeId, SnapshotMeta>,
 }
 
 type Args<'a> = ArgumentConsumer<'a>;
@@ -50,6 +54,8 @@ fn kind(message: &Message) -> &'static str {
         Message::AppendReply(_) => "append_reply",
         Message::Heartbeat(_) => "heartbeat",
         Message::HeartbeatReply(_) => "heartbeat_reply",
+        Message::Install(_) => "snapshot",
+        Message::InstallReply(_) => "snapshot_reply",
     }
 }
 
@@ -117,6 +123,8 @@ impl Story {
             append_entries: number(args, "append_entries", defaults.append_entries)?,
             uncommitted_bytes: number(args, "uncommitted_bytes", defaults.uncommitted_bytes)?,
             pending_reads: number(args, "pending_reads", 1000)? as usize,
+            trailing_entries: number(args, "trailing", 0)?,
+            pinned_bytes: number(args, "pinned", 0)?,
         };
         let mut cluster = Cluster::new(voters, learners, options, 1);
         cluster.prompt_disks = !manual;
@@ -179,6 +187,12 @@ impl Story {
         Ok(())
     }
 
+    fn end_snapshot(&mut self, id: NodeId) -> Outcome<()> {
+        let begun = self.begun.remove(&id).ok_or("none is being taken")?;
+        self.cluster()?.end_snapshot(id, begun);
+        Ok(())
+    }
+
     fn status(&mut self) -> Outcome<()> {
         let cluster = self.cluster()?;
         for id in cluster.ids() {
@@ -188,6 +202,9 @@ impl Story {
             }
             let status = cluster.core(id).status();
             let mut line = show::soft(id, status.soft_state);
+            if status.snapshot != LogId::ZERO {
+                line += &format!("; snapshot {} first {}", status.snapshot, status.first);
+            }
             line += &format!(
                 "; last {} persisted {} commit {}",
                 status.last, status.persisted, status.commit
@@ -205,7 +222,7 @@ impl Story {
         let cluster = self.cluster()?;
         for id in cluster.ids() {
             let log = &cluster.nodes[&id].disk.durable;
-            let shown: Vec<String> = log.iter().map(show::entry).collect();
+            let shown: Vec<String> = log.entries().iter().map(show::entry).collect();
             cluster.trace.push(format!("{}: {}", show::node(id), shown.join(", ")));
         }
         Ok(())
@@ -224,6 +241,15 @@ impl Story {
                 self.cluster()?.wire.append(&mut delayed);
             }
             "heal" => self.cluster()?.cuts.clear(),
+            "snapshot" => {
+                let id = node(args)?;
+                let begun = self.cluster()?.begin_snapshot(id).ok_or("nothing to take")?;
+                self.begun.insert(id, begun);
+                if args.next_pos() != Some("begins") {
+                    self.end_snapshot(id)?;
+                }
+            }
+            "snapshot_ends" => self.end_snapshot(node(args)?)?,
             "settle" => {
                 let idle = args.take_key("except").map(|id| id.trim_start_matches('n').parse());
                 let idle = idle.transpose()?.map(n);
@@ -308,9 +334,7 @@ fn run_all(section: &str) {
     assert!(!paths.is_empty(), "no stories in {}", root.display());
     let mut failed = Vec::new();
     for path in paths {
-        let run = std::panic::catch_unwind(|| {
-            goldenscript::run(&mut Story { cluster: None, delayed: VecDeque::new() }, &path)
-        });
+        let run = std::panic::catch_unwind(|| goldenscript::run(&mut Story::default(), &path));
         match run {
             Ok(Ok(())) => {}
             Ok(Err(error)) => failed.push(format!("{}: {error}", path.display())),
@@ -328,4 +352,4 @@ macro_rules! sections {
         }
     )*};
 }
-sections!(append, commit, election, read, restart);
+sections!(append, commit, election, read, restart, snapshot);

@@ -1,6 +1,6 @@
 //! How things look in a trace.
 
-use super::super::message::{AppendReply, VoteReply};
+use super::super::message::{AppendReply, InstallReply, VoteReply};
 use super::super::{
     Entry, Envelope, Index, Message, NodeId, Payload, Persist, ReadToken, Refusal, SoftState,
 };
@@ -34,6 +34,9 @@ pub(super) fn batch(id: NodeId, batch: &Persist) -> String {
     let mut line = format!("{} disk #{}:", node(id), batch.token.0);
     if let Some(state) = batch.hard_state {
         line += &format!(" term {} vote {}", state.term, someone(state.vote));
+    }
+    if let Some(snapshot) = &batch.install {
+        line += &format!(" install {}", snapshot.last);
     }
     if let Some(after) = batch.truncate_after {
         line += &format!(" truncate after {after}");
@@ -87,6 +90,11 @@ pub(super) fn envelope(envelope: &Envelope) -> String {
             format!("heartbeat commit {}, round {}", beat.commit, beat.round.0)
         }
         Message::HeartbeatReply(reply) => format!("heartbeat heard, round {}", reply.round.0),
+        Message::Install(install) => format!("snapshot {}", install.snapshot.last),
+        Message::InstallReply(InstallReply::Installed { matched }) => {
+            format!("installed up to {matched}")
+        }
+        Message::InstallReply(InstallReply::Refused) => "snapshot refused".to_owned(),
     };
     format!("{way} {what}")
 }
