@@ -200,6 +200,9 @@ impl Node {
                 Code::Busy,
                 "the leader holds as much uncommitted work as it may; try again",
             ),
+            raft::Refusal::Transferring { .. } => {
+                Refusal::new(Code::Busy, "the leadership is being handed over; try again")
+            }
             raft::Refusal::NoSpace => Refusal::new(
                 Code::NoSpace,
                 format!("{} has no space left for its log", self.standing.identity.name),

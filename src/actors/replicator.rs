@@ -274,6 +274,7 @@ fn method(call: RaftCall) -> Method {
         RaftCall::Append => Method::RaftAppend,
         RaftCall::Heartbeat => Method::RaftHeartbeat,
         RaftCall::Install => Method::RaftInstall,
+        RaftCall::TimeoutNow => Method::RaftTimeoutNow,
     }
 }
 

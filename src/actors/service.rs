@@ -122,6 +122,7 @@ impl NodeService {
         let kind = match call.method {
             Method::RaftVote => RaftCall::Vote,
             Method::RaftAppend => RaftCall::Append,
+            Method::RaftTimeoutNow => RaftCall::TimeoutNow,
             Method::RaftInstall => {
                 // Nothing receives a snapshot's content yet, so that there is none to take.
                 let message = "this node holds no such snapshot";
@@ -288,7 +289,8 @@ impl Service for NodeService {
                     Method::RaftVote
                     | Method::RaftAppend
                     | Method::RaftHeartbeat
-                    | Method::RaftInstall,
+                    | Method::RaftInstall
+                    | Method::RaftTimeoutNow,
                     Some(member),
                 ) => self.raft(member, peer, call),
                 (Method::KvOpenSession | Method::KvWrite, Some(_)) => {

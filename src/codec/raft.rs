@@ -1,5 +1,5 @@
 //! How nodes' messages look on the wire: arguments and replies of `Raft.Vote`, `Raft.Append`,
-//! `Raft.Heartbeat` and `Raft.Install`.
+//! `Raft.Heartbeat`, `Raft.Install` and `Raft.TimeoutNow`.
 //!
 //! Each is one map: `f` from, `t` to, `e` term, `r` request, and `m` with the message's own fields.
 //! Which message `m` holds follows from the method and from whether it is the call or its reply. An
@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 use super::msgpack::{DecodeError, decode_shared, encode_sized};
 use super::shared;
 use crate::raft::message::{
-    Append, AppendReply, Heartbeat, HeartbeatReply, Install, InstallReply, Vote, VoteReply,
+    Append, AppendReply, Heartbeat, HeartbeatReply, Install, InstallReply, TimeoutNow,
+    TimeoutNowReply, Vote, VoteReply,
 };
 use crate::raft::{
     Entry, Envelope, Index, LogId, Membership, Message, NodeId, Payload, RequestId, Term,
@@ -41,12 +42,19 @@ pub enum RaftCall {
     Heartbeat,
     /// `Raft.Install`.
     Install,
+    /// `Raft.TimeoutNow`.
+    TimeoutNow,
 }
 
 impl RaftCall {
     /// Every one of them.
-    pub const ALL: [RaftCall; 4] =
-        [RaftCall::Vote, RaftCall::Append, RaftCall::Heartbeat, RaftCall::Install];
+    pub const ALL: [RaftCall; 5] = [
+        RaftCall::Vote,
+        RaftCall::Append,
+        RaftCall::Heartbeat,
+        RaftCall::Install,
+        RaftCall::TimeoutNow,
+    ];
 }
 
 /// Which way a message goes.
@@ -70,6 +78,8 @@ pub fn route(message: &Message) -> (RaftCall, Direction) {
         Message::HeartbeatReply(_) => (RaftCall::Heartbeat, Direction::Reply),
         Message::Install(_) => (RaftCall::Install, Direction::Request),
         Message::InstallReply(_) => (RaftCall::Install, Direction::Reply),
+        Message::TimeoutNow(_) => (RaftCall::TimeoutNow, Direction::Request),
+        Message::TimeoutNowReply(_) => (RaftCall::TimeoutNow, Direction::Reply),
     }
 }
 
@@ -91,6 +101,8 @@ pub fn encode_envelope(envelope: &Envelope) -> Bytes {
         Message::HeartbeatReply(message) => wrap(envelope, message, 0),
         Message::Install(message) => wrap(envelope, message, message.snapshot.membership.size()),
         Message::InstallReply(message) => wrap(envelope, message, 0),
+        Message::TimeoutNow(message) => wrap(envelope, message, 0),
+        Message::TimeoutNowReply(message) => wrap(envelope, message, 0),
     }
 }
 
@@ -128,6 +140,12 @@ pub fn decode_envelope(
         }
         (RaftCall::Install, Direction::Reply) => {
             unwrap::<InstallReply>(bytes, |m| Ok(Message::InstallReply(m)))
+        }
+        (RaftCall::TimeoutNow, Direction::Request) => {
+            unwrap::<TimeoutNow>(bytes, |m| Ok(Message::TimeoutNow(m)))
+        }
+        (RaftCall::TimeoutNow, Direction::Reply) => {
+            unwrap::<TimeoutNowReply>(bytes, |m| Ok(Message::TimeoutNowReply(m)))
         }
     }
 }

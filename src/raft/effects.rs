@@ -95,6 +95,11 @@ pub enum Refusal {
     },
     /// The uncommitted bytes are at their limit; try again.
     Busy,
+    /// This node is handing the leadership over; try again, best at the successor (E12).
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
     /// The disk has no room for entries, and nobody else is known to lead.
     NoSpace,
 }

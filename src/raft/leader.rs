@@ -14,6 +14,7 @@ use super::message::{
 use super::progress::Progress;
 use super::quorum;
 use super::read_index::Reads;
+use super::transfer::Transfer;
 use super::types::{Entry, Index, LogId, NodeId, Payload};
 
 /// Invariants: `peers` are the other members; everything behind and at `first` is of this term.
@@ -28,6 +29,8 @@ pub(super) struct Leader {
     reads: Reads,
     /// Bytes of the entries behind the commit index.
     uncommitted: u64,
+    /// The leadership is being handed over.
+    pub(super) transfer: Option<Transfer>,
 }
 
 impl Leader {
@@ -38,8 +41,14 @@ impl Leader {
         let peers =
             members.filter(|id| **id != common.id).map(|id| (*id, Progress::new(next))).collect();
         let uncommitted = common.log.bytes(common.commit(), common.log.last().index);
-        let mut leader =
-            Leader { first: next, peers, elapsed: 0, reads: Reads::default(), uncommitted };
+        let mut leader = Leader {
+            first: next,
+            peers,
+            elapsed: 0,
+            reads: Reads::default(),
+            uncommitted,
+            transfer: None,
+        };
         leader.append(common, Payload::Noop);
         leader.replicate(common);
         leader.send_heartbeats(common);
@@ -48,6 +57,11 @@ impl Leader {
 
     pub(super) fn peers(&self) -> impl Iterator<Item = (NodeId, &Progress)> {
         self.peers.iter().map(|(id, progress)| (*id, progress))
+    }
+
+    /// How far a peer's disk is known to hold this log.
+    pub(super) fn matched(&self, id: NodeId) -> Index {
+        self.peers.get(&id).map_or(Index::ZERO, Progress::matched)
     }
 
     pub(super) fn first(&self) -> Index {
@@ -78,6 +92,7 @@ impl Leader {
         {
             return false;
         }
+        self.tick_transfer(common);
         self.elapsed += 1;
         if self.elapsed >= common.options.heartbeat_ticks {
             self.elapsed = 0;
@@ -104,6 +119,7 @@ impl Leader {
         common: &mut Common,
         commands: Vec<Bytes>,
     ) -> Result<LogId, Refusal> {
+        self.accepts()?;
         let payloads: Vec<Payload> = commands.into_iter().map(Payload::Command).collect();
         let bytes: u64 = payloads.iter().map(|payload| u64::from(payload.size())).sum();
         if self.uncommitted > 0 && self.uncommitted + bytes > common.options.uncommitted_bytes {
@@ -125,8 +141,10 @@ impl Leader {
 
     /// A linearizable read has arrived.
     pub(super) fn read(&mut self, common: &mut Common, token: ReadToken) {
-        if self.reads.len() >= common.options.pending_reads {
-            common.answer_read(token, Err(Refusal::Busy));
+        let full = self.reads.len() >= common.options.pending_reads;
+        let busy = if full { Err(Refusal::Busy) } else { Ok(()) };
+        if let Err(refusal) = self.accepts().and(busy) {
+            common.answer_read(token, Err(refusal));
             return;
         }
         self.reads.arrive(token);
@@ -200,6 +218,7 @@ impl Leader {
         if let Some(progress) = self.peers.get_mut(&from) {
             replicate_to(from, progress, common);
         }
+        self.advance_transfer(common);
     }
 
     /// A peer has answered a snapshot.
@@ -223,6 +242,7 @@ impl Leader {
         if let Some(progress) = self.peers.get_mut(&from) {
             replicate_to(from, progress, common);
         }
+        self.advance_transfer(common);
     }
 
     /// A peer has answered a heartbeat.
@@ -246,6 +266,7 @@ impl Leader {
         if let Some(progress) = self.peers.get_mut(&peer) {
             progress.unanswered(request);
         }
+        self.end_transfer(request);
     }
 
     /// Commits what a quorum has on disk, oneself included as far as the own disk has completed.
@@ -254,7 +275,7 @@ impl Leader {
             if id == common.id {
                 return common.disk.persisted();
             }
-            self.peers.get(&id).map_or(Index::ZERO, Progress::matched)
+            self.matched(id)
         });
         let before = common.commit();
         if let Some(upto) = upto.filter(|upto| *upto > before) {

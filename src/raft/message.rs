@@ -57,6 +57,10 @@ pub enum Message {
     Install(Install),
     /// Answer to `Install`.
     InstallReply(InstallReply),
+    /// "Campaign at once, I hand over to you" (dissertation 3.10).
+    TimeoutNow(TimeoutNow),
+    /// Answer to `TimeoutNow`.
+    TimeoutNowReply(TimeoutNowReply),
 }
 
 /// A request for a vote or a pre-vote.
@@ -69,6 +73,27 @@ pub struct Vote {
     pub campaign: Term,
     /// The candidate's last entry, compared as a pair (S12).
     pub last: LogId,
+    /// The leader asked for this campaign: nobody refuses it for that leader's sake (E4, E12).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub transfer: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Vote {
+    /// The question whether a vote would be given.
+    #[must_use]
+    pub fn pre(campaign: Term, last: LogId) -> Vote {
+        Vote { pre: true, campaign, last, transfer: false }
+    }
+
+    /// The request for a vote.
+    #[must_use]
+    pub fn real(campaign: Term, last: LogId) -> Vote {
+        Vote { pre: false, campaign, last, transfer: false }
+    }
 }
 
 /// The answer to a vote request.
@@ -149,4 +174,15 @@ pub enum InstallReply {
     },
     /// Not this one: it contradicts what is committed here (S10), or itself.
     Refused,
+}
+
+/// A leader's wish to be succeeded by the receiver, whose log it knows to reach as far as its own (E12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutNow {}
+
+/// The answer to a leader that hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutNowReply {
+    /// Whether the receiver campaigns. If not, the leader goes on at once.
+    pub campaigns: bool,
 }

@@ -17,7 +17,10 @@
 //!   asks whether it could win (`PreCandidate`), and only if a majority says yes raises the term and
 //!   asks for votes (`Candidate`). A vote goes to the first who asks and whose log is at least as up to
 //!   date (`vote.rs`). Whoever hears a leader gives no vote. A leader that hears no majority gives up
-//!   (check quorum). None of the three works without the others. See `follower.rs`, `candidate.rs`.
+//!   (check quorum). None of the three works without the others. See `follower.rs`, `candidate.rs`,
+//!   `election.rs`.
+//!   A leader can hand over: it accepts nothing new, and its successor skips the question
+//!   (dissertation 3.10, `transfer.rs`).
 //! * **Replication** (§5.3). The *leader* (`leader.rs`) begins with a no-op. For each peer it keeps a
 //!   `Progress` (`progress.rs`): first it *probes* where the logs agree, going back a whole term for
 //!   each refusal, then it *replicates* in a pipeline with a window. A follower overwrites what
@@ -68,7 +71,8 @@
 //! * **Membership changes** (§6): memberships are active from their append and go with a truncation
 //!   (M1), and quorums can be joint (M3); nobody can propose a change yet, and a leader's peers are those of
 //!   the day it took office. Learners receive and never count.
-//! * **Leadership transfer** (dissertation 3.10): a leader whose disk stands still steps down instead.
+//! * **Handing over by itself**: a leader whose disk stands still steps down; only the runtime asks for a
+//!   transfer.
 //! * **The hellos after a start**, before which no vote is given (lost disks): [`Node`] is not told of
 //!   them yet.
 //!
@@ -79,6 +83,7 @@ mod commit;
 mod common;
 mod disk;
 pub mod effects;
+mod election;
 mod follower;
 pub mod founding;
 mod invariants;
@@ -95,6 +100,7 @@ pub mod snapshot;
 pub mod status;
 #[cfg(test)]
 mod tests;
+mod transfer;
 pub mod types;
 mod vote;
 
@@ -108,6 +114,7 @@ pub use node::Node;
 pub use options::Options;
 pub use snapshot::SnapshotMeta;
 pub use status::{NodeStatus, PeerStatus, Restored};
+pub use transfer::TransferRefusal;
 pub use types::{
     Boot, ClusterId, Entry, HardState, Index, LogId, NodeId, Payload, RoleKind, SoftState, Term,
 };

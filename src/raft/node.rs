@@ -14,15 +14,12 @@ use super::follower::Follower;
 use super::invariants;
 use super::leader::Leader;
 use super::membership::Membership;
-use super::message::{
-    AppendReply, Envelope, HeartbeatReply, InstallReply, Message, RequestId, Vote, VoteReply,
-};
+use super::message::{AppendReply, Envelope, HeartbeatReply, InstallReply, Message, RequestId};
 use super::options::Options;
-use super::quorum::VoteResult;
 use super::snapshot::SnapshotMeta;
 use super::status::{NodeStatus, PeerStatus, Restored};
+use super::transfer::TransferRefusal;
 use super::types::{HardState, Index, LogId, NodeId, RoleKind, SoftState, Term};
-use super::vote;
 
 /// What a node does at the moment, and what it needs for that. A learner is a follower.
 #[derive(Clone, Debug)]
@@ -36,8 +33,8 @@ pub(super) enum Role {
 /// One member's Raft state.
 #[derive(Clone, Debug)]
 pub struct Node {
-    common: Common,
-    role: Role,
+    pub(super) common: Common,
+    pub(super) role: Role,
     /// As last reported in the effects.
     reported: SoftState,
     reported_membership: Arc<Membership>,
@@ -117,6 +114,33 @@ impl Node {
             }
         }
         self.finish()
+    }
+
+    /// Gives the leadership to another voter (dissertation 3.10). From now on no proposal and no read is
+    /// accepted, until another leads or, after one shortest election timeout, this was in vain (E12);
+    /// [`NodeStatus::transfer`] tells.
+    ///
+    /// # Errors
+    /// [`TransferRefusal`]: nothing happened.
+    pub fn transfer(&mut self, to: NodeId) -> (Result<(), TransferRefusal>, Effects) {
+        let result = match &mut self.role {
+            Role::Leader(leader) => leader.transfer(&mut self.common, to),
+            _ => {
+                let leader = soft_state(&self.common, &self.role).leader;
+                Err(TransferRefusal::NotLeader { leader })
+            }
+        };
+        (result, self.finish())
+    }
+
+    /// Of a leader: who would lead soonest if this node stopped, the voter among those heard lately
+    /// whose log reaches furthest.
+    #[must_use]
+    pub fn successor(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(leader) => leader.successor(&self.common),
+            _ => None,
+        }
     }
 
     /// The disk completed a batch, and with it every earlier one.
@@ -222,6 +246,10 @@ impl Node {
                 .collect(),
             _ => Vec::new(),
         };
+        let transfer = match &self.role {
+            Role::Leader(leader) => leader.transfers_to(),
+            _ => None,
+        };
         NodeStatus {
             id: self.common.id,
             soft_state: soft_state(&self.common, &self.role),
@@ -232,6 +260,7 @@ impl Node {
             commit: self.common.commit(),
             applied: self.common.applied(),
             peers,
+            transfer,
         }
     }
 
@@ -275,6 +304,15 @@ impl Node {
                     self.reply(from, request, Message::InstallReply(InstallReply::Refused));
                 }
             },
+            Message::TimeoutNow(_) => self.on_timeout_now(from, term, request),
+            Message::TimeoutNowReply(reply) => {
+                if self.heed_reply(from, term)
+                    && term == self.common.term()
+                    && let Role::Leader(leader) = &mut self.role
+                {
+                    leader.timeout_now_reply(request, reply);
+                }
+            }
             Message::VoteReply(reply) => {
                 if self.heed_reply(from, term) {
                     self.on_vote_reply(from, request, reply);
@@ -321,7 +359,11 @@ impl Node {
     }
 
     /// Follows the leader of a term, unless this node is in a higher one already.
-    fn follow(&mut self, leader: NodeId, term: Term) -> Option<(&mut Follower, &mut Common)> {
+    pub(super) fn follow(
+        &mut self,
+        leader: NodeId,
+        term: Term,
+    ) -> Option<(&mut Follower, &mut Common)> {
         if term < self.common.term() {
             return None;
         }
@@ -339,77 +381,9 @@ impl Node {
         }
     }
 
-    /// Everyone answers, learners too: one that was promoted may not know it yet (etcd 10998).
-    fn on_vote(&mut self, from: NodeId, term: Term, request: RequestId, vote: Vote) {
-        let Vote { pre, campaign, last: _ } = vote;
-        let claimed = if pre { term.next() } else { term };
-        let sticks = match &self.role {
-            Role::Follower(follower) => follower.sticks_against(from, &self.common),
-            // It would have stepped down by now if it had no quorum (E5).
-            Role::Leader(_) => true,
-            Role::PreCandidate(_) | Role::Candidate(_) => false,
-        };
-        let granted = !sticks && campaign == claimed && self.grants(from, vote);
-        let needs = if granted && !pre { Needs::Vote } else { Needs::Term };
-        let reply = Message::VoteReply(VoteReply { pre, campaign, granted });
-        self.common.send(from, request, reply, needs);
-    }
-
-    /// Decides on a vote that neither stickiness nor its own form speaks against, and records it.
-    fn grants(&mut self, from: NodeId, vote: Vote) -> bool {
-        let last = self.common.log.last();
-        if vote.pre {
-            return vote::grants_pre(self.common.term(), last, vote);
-        }
-        if vote.campaign > self.common.term() {
-            self.become_follower(vote.campaign, None);
-        }
-        let granted = vote::grants(self.common.hard_state(), last, from, vote);
-        if granted {
-            let term = self.common.term();
-            self.common.set_hard_state(HardState { term, vote: Some(from) });
-            // Only a real grant resets the timer (E1).
-            if let Role::Follower(follower) = &mut self.role {
-                follower.reset_timer(&mut self.common);
-            }
-        }
-        granted
-    }
-
-    fn on_vote_reply(&mut self, from: NodeId, request: RequestId, reply: VoteReply) {
-        if let Role::PreCandidate(campaign) | Role::Candidate(campaign) = &mut self.role {
-            campaign.answer(from, request, reply);
-            self.count_votes();
-        }
-    }
-
-    fn count_votes(&mut self) {
-        let (pre, result) = match &self.role {
-            Role::PreCandidate(campaign) => (true, campaign.result(&self.common)),
-            Role::Candidate(campaign) => (false, campaign.result(&self.common)),
-            Role::Follower(_) | Role::Leader(_) => return,
-        };
-        match result {
-            VoteResult::Won if pre => self.become_candidate(),
-            // The own vote is on its way to the disk, and its completion counts again (E3).
-            VoteResult::Won if self.common.disk.durable() != self.common.hard_state() => {}
-            VoteResult::Won => self.become_leader(),
-            VoteResult::Lost => self.become_follower(self.common.term(), None),
-            VoteResult::Pending => {}
-        }
-    }
-
-    fn campaign_timed_out(&mut self) {
-        if self.common.disk_stands_still() {
-            self.become_follower(self.common.term(), None);
-        } else {
-            self.become_pre_candidate();
-        }
-    }
-
     /// Ends whatever the node did. A leadership's waiting reads are refused (R1); the outcome of its
     /// proposals is unknown (C3).
-    fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+    pub(super) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
         if term > self.common.term() {
             self.common.set_hard_state(HardState { term, vote: None });
         }
@@ -424,18 +398,7 @@ impl Node {
         }
     }
 
-    fn become_pre_candidate(&mut self) {
-        self.role = Role::PreCandidate(Campaign::start(&mut self.common, true));
-        self.count_votes();
-    }
-
-    fn become_candidate(&mut self) {
-        let term = self.common.term().next();
-        self.common.set_hard_state(HardState { term, vote: Some(self.common.id) });
-        self.role = Role::Candidate(Campaign::start(&mut self.common, false));
-    }
-
-    fn become_leader(&mut self) {
+    pub(super) fn become_leader(&mut self) {
         self.role = Role::Leader(Leader::new(&mut self.common));
     }
 
@@ -446,7 +409,7 @@ impl Node {
         }
     }
 
-    fn reply(&mut self, to: NodeId, request: RequestId, message: Message) {
+    pub(super) fn reply(&mut self, to: NodeId, request: RequestId, message: Message) {
         self.common.send(to, request, message, Needs::Term);
     }
 

@@ -55,4 +55,6 @@ pub struct NodeStatus {
     pub applied: Index,
     /// Only of a leader: its peers.
     pub peers: Vec<PeerStatus>,
+    /// Only of a leader: to whom it is handing over.
+    pub transfer: Option<NodeId>,
 }

@@ -20,6 +20,8 @@ pub enum Method {
     RaftHeartbeat,
     /// Ends the sending of a snapshot.
     RaftInstall,
+    /// Hands the leadership over.
+    RaftTimeoutNow,
     /// Asks a node who it is and whether it has a cluster.
     BootAsk,
     /// Brings one message of the founding.
@@ -144,7 +146,7 @@ const APPEND: usize = 2 * REQUEST_BYTES_MAX;
 const KEYS: usize = 16 << 10;
 
 /// The table, in the order of [`Method`].
-const TABLE: [Row; 15] = [
+const TABLE: [Row; 16] = [
     row(Method::RaftVote, "Raft.Vote", NODES, SMALL, "asks for a vote or a pre-vote")
         .bound_to_receiver()
         .changes_something()
@@ -167,6 +169,10 @@ const TABLE: [Row; 15] = [
     .bound_to_receiver()
     .changes_something()
     .or(TO_A_NODE),
+    row(Method::RaftTimeoutNow, "Raft.TimeoutNow", NODES, SMALL, "hands the leadership over")
+        .bound_to_receiver()
+        .changes_something()
+        .or(TO_A_NODE),
     row(Method::BootAsk, "Boot.Ask", NODES, FOUNDING, "asks who a node is").or(FOUNDINGS),
     row(Method::BootDeliver, "Boot.Deliver", NODES, FOUNDING, "brings one message of the founding")
         .changes_something()

@@ -33,7 +33,7 @@ pub(super) fn membership() -> Membership {
 
 #[test]
 fn votes() {
-    let vote = message::Vote { pre: true, campaign: Term(4), last: LogId::new(2, 9) };
+    let vote = message::Vote::pre(Term(4), LogId::new(2, 9));
     check(
         Message::Vote(vote),
         RaftCall::Vote,
@@ -48,6 +48,26 @@ fn votes() {
         Direction::Reply,
         b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x83\xa3pre\xc2\xa8campaign\
           \x04\xa7granted\xc3",
+    );
+}
+
+#[test]
+fn transfers() {
+    let head = b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m";
+    let timeout_now = Message::TimeoutNow(message::TimeoutNow {});
+    check(timeout_now, RaftCall::TimeoutNow, Direction::Request, &[head, &b"\x80"[..]].concat());
+    let reply = Message::TimeoutNowReply(message::TimeoutNowReply { campaigns: true });
+    let expected = [head, &b"\x81\xa9campaigns\xc3"[..]].concat();
+    check(reply, RaftCall::TimeoutNow, Direction::Reply, &expected);
+
+    // The flag is written only where it is set, so that a former version's bytes stay what they were.
+    let vote = message::Vote { transfer: true, ..message::Vote::real(Term(4), LogId::new(2, 9)) };
+    check(
+        Message::Vote(vote),
+        RaftCall::Vote,
+        Direction::Request,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x84\xa3pre\xc2\xa8campaign\
+          \x04\xa4last\x82\xa4term\x02\xa5index\t\xa8transfer\xc3",
     );
 }
 

@@ -44,7 +44,8 @@ pub(super) fn from(id: u64, term: u64, message: Message) -> Envelope {
 }
 
 pub(super) fn vote(pre: bool, campaign: u64, last: LogId) -> Message {
-    Message::Vote(Vote { pre, campaign: Term(campaign), last })
+    let campaign = Term(campaign);
+    Message::Vote(if pre { Vote::pre(campaign, last) } else { Vote::real(campaign, last) })
 }
 
 pub(super) fn heartbeat(commit: u64) -> Message {

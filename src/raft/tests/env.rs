@@ -68,7 +68,11 @@ pub(super) fn n(id: u64) -> NodeId {
 pub(super) fn is_request(message: &Message) -> bool {
     matches!(
         message,
-        Message::Vote(_) | Message::Append(_) | Message::Heartbeat(_) | Message::Install(_)
+        Message::Vote(_)
+            | Message::Append(_)
+            | Message::Heartbeat(_)
+            | Message::Install(_)
+            | Message::TimeoutNow(_)
     )
 }
 
@@ -394,6 +398,17 @@ impl Cluster {
                     format!("{} refuses: {}", super::show::node(id), super::show::refusal(why))
                 }
             };
+            effects
+        });
+        self.say(said);
+    }
+
+    /// Asks a leader to hand over.
+    pub(super) fn transfer(&mut self, id: NodeId, to: NodeId) {
+        let mut said = String::new();
+        self.input(id, |core| {
+            let (result, effects) = core.transfer(to);
+            said = super::show::transfer(id, to, result);
             effects
         });
         self.say(said);

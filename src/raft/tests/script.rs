@@ -9,7 +9,7 @@
 //! `repeat …` (delivers a copy), `release` (what was delayed goes out), `timeout` (askers learn of what
 //! was lost), `persist n [times]`, `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
 //! `snapshot n [begins]` (of what is applied; with `begins` it is durable only at `snapshot_ends n`),
-//! `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
+//! `transfer n to`, `full n` (its disk has no room), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
@@ -54,6 +54,8 @@ fn kind(message: &Message) -> &'static str {
         Message::AppendReply(_) => "append_reply",
         Message::Heartbeat(_) => "heartbeat",
         Message::HeartbeatReply(_) => "heartbeat_reply",
+        Message::TimeoutNow(_) => "timeout_now",
+        Message::TimeoutNowReply(_) => "timeout_now_reply",
         Message::Install(_) => "snapshot",
         Message::InstallReply(_) => "snapshot_reply",
     }
@@ -209,6 +211,9 @@ impl Story {
                 "; last {} persisted {} commit {}",
                 status.last, status.persisted, status.commit
             );
+            if let Some(to) = status.transfer {
+                line += &format!("; hands over to {}", show::node(to));
+            }
             for peer in status.peers {
                 let mark = if peer.active { "" } else { " silent" };
                 line += &format!("; {} has {}{mark}", show::node(peer.id), peer.matched);
@@ -295,6 +300,11 @@ impl Story {
                     }
                 }
             }
+            "transfer" => {
+                let to = node(args)?;
+                cluster.transfer(id, to);
+            }
+            "full" => cluster.input(id, |core| core.disk_full(true)),
             "crash" => cluster.crash(id),
             "restart" => cluster.restart(id),
             "gone" => {
@@ -352,4 +362,4 @@ macro_rules! sections {
         }
     )*};
 }
-sections!(append, commit, election, read, restart, snapshot);
+sections!(append, commit, election, read, restart, snapshot, transfer);

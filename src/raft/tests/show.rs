@@ -3,6 +3,7 @@
 use super::super::message::{AppendReply, InstallReply, VoteReply};
 use super::super::{
     Entry, Envelope, Index, Message, NodeId, Payload, Persist, ReadToken, Refusal, SoftState,
+    TransferRefusal,
 };
 
 pub(super) fn node(id: NodeId) -> String {
@@ -52,7 +53,22 @@ pub(super) fn refusal(why: Refusal) -> String {
         Refusal::NotLeader { leader } => format!("not the leader, {} leads", someone(leader)),
         Refusal::Busy => "busy".to_owned(),
         Refusal::NoSpace => "no space".to_owned(),
+        Refusal::Transferring { to } => format!("hands over to {}", node(to)),
     }
+}
+
+pub(super) fn transfer(id: NodeId, to: NodeId, result: Result<(), TransferRefusal>) -> String {
+    let why = match result {
+        Ok(()) => return format!("{} hands over to {}", node(id), node(to)),
+        Err(TransferRefusal::NotLeader { leader }) => {
+            format!("not the leader, {} leads", someone(leader))
+        }
+        Err(TransferRefusal::ToItself) => "it leads already".to_owned(),
+        Err(TransferRefusal::Unknown) => "no such member".to_owned(),
+        Err(TransferRefusal::NotVoter) => "not a voter".to_owned(),
+        Err(TransferRefusal::UnderWay { to }) => format!("it hands over to {}", node(to)),
+    };
+    format!("{} does not hand over to {}: {why}", node(id), node(to))
 }
 
 pub(super) fn read(id: NodeId, token: ReadToken, result: Result<Index, Refusal>) -> String {
@@ -67,7 +83,8 @@ pub(super) fn envelope(envelope: &Envelope) -> String {
     let what = match &envelope.message {
         Message::Vote(vote) => {
             let kind = if vote.pre { "pre-vote?" } else { "vote?" };
-            format!("{kind} for term {}, last {}", vote.campaign, vote.last)
+            let transfer = if vote.transfer { ", by transfer" } else { "" };
+            format!("{kind} for term {}, last {}{transfer}", vote.campaign, vote.last)
         }
         Message::VoteReply(VoteReply { pre, campaign, granted }) => {
             let kind = if *pre { "pre-vote" } else { "vote" };
@@ -90,6 +107,9 @@ pub(super) fn envelope(envelope: &Envelope) -> String {
             format!("heartbeat commit {}, round {}", beat.commit, beat.round.0)
         }
         Message::HeartbeatReply(reply) => format!("heartbeat heard, round {}", reply.round.0),
+        Message::TimeoutNow(_) => "campaign now".to_owned(),
+        Message::TimeoutNowReply(reply) if reply.campaigns => "campaigns".to_owned(),
+        Message::TimeoutNowReply(_) => "does not campaign".to_owned(),
         Message::Install(install) => format!("snapshot {}", install.snapshot.last),
         Message::InstallReply(InstallReply::Installed { matched }) => {
             format!("installed up to {matched}")

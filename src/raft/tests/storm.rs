@@ -74,13 +74,17 @@ impl Storm {
                 let other = self.someone();
                 self.cluster.cuts.insert((id, other));
             }
-            970..985 if self.cluster.cuts.is_empty() => {
+            970..983 if self.cluster.cuts.is_empty() => {
                 // A leader that is cut off goes on for a while, and what it appends must go.
                 let leader = self.some_leader();
                 self.cluster.isolate(leader);
                 for _ in 0..3 {
                     self.propose_to(leader);
                 }
+            }
+            983..985 => {
+                let leader = self.some_leader();
+                self.cluster.transfer(leader, id);
             }
             985..988 => self.cluster.cuts.clear(),
             988..990 => self.falls_behind(id),
