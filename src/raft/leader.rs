@@ -17,13 +17,13 @@ use super::read_index::Reads;
 use super::transfer::Transfer;
 use super::types::{Entry, Index, LogId, NodeId, Payload};
 
-/// Invariants: `peers` are the other members; everything behind and at `first` is of this term.
+/// Invariants: `peers` are the other members, and those that have just left; everything behind and at `first` is of this term.
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
     /// This leadership's first entry, a no-op. Until it is committed no read is answered (R1) and
     /// nothing older is known to be committed (S9).
     first: Index,
-    peers: BTreeMap<NodeId, Progress>,
+    pub(super) peers: BTreeMap<NodeId, Progress>,
     /// Ticks since the last regular heartbeats; those of read rounds come in between.
     elapsed: u32,
     reads: Reads,
@@ -93,6 +93,8 @@ impl Leader {
             return false;
         }
         self.tick_transfer(common);
+        self.forget_the_departed(common);
+        self.complete_change(common);
         self.elapsed += 1;
         if self.elapsed >= common.options.heartbeat_ticks {
             self.elapsed = 0;
@@ -133,7 +135,7 @@ impl Leader {
         Ok(first)
     }
 
-    fn append(&mut self, common: &mut Common, payload: Payload) {
+    pub(super) fn append(&mut self, common: &mut Common, payload: Payload) {
         let id = LogId { term: common.term(), index: common.log.last().index.next() };
         self.uncommitted += u64::from(payload.size());
         common.append(Entry { id, payload });
@@ -178,7 +180,7 @@ impl Leader {
         common.commit() >= self.first
     }
 
-    fn send_heartbeats(&self, common: &mut Common) {
+    pub(super) fn send_heartbeats(&self, common: &mut Common) {
         let round = self.reads.newest();
         for (id, progress) in &self.peers {
             let commit = common.commit().min(progress.matched());
@@ -189,7 +191,7 @@ impl Leader {
     }
 
     /// Sends to every peer what may be sent to it.
-    fn replicate(&mut self, common: &mut Common) {
+    pub(super) fn replicate(&mut self, common: &mut Common) {
         for (id, progress) in &mut self.peers {
             replicate_to(*id, progress, common);
         }
@@ -283,6 +285,7 @@ impl Leader {
             common.raise_commit(upto);
             // Reads that waited for this leadership's first commit can begin now.
             self.confirm_reads(common);
+            self.complete_change(common);
         }
     }
 }

@@ -35,6 +35,9 @@
 //!   vote, entries) decides whether it may leave at once or waits for a batch; this is computed in one
 //!   place, not remembered by each author.
 //!
+//! * **Membership** (§6, `change.rs`, `reconfigure.rs`). A membership is an entry, active from being
+//!   appended, and goes with a truncation (M1). Voters change by joint consensus, one change at a time;
+//!   whoever leads completes it. Learners receive and never count.
 //! * **Snapshots** (§7, `snapshot.rs`). The runtime takes them, stores them and moves them; the core says
 //!   what they carry, how far the log behind one may be purged, which peer needs one, and what a
 //!   follower makes of one that has arrived. It replaces the log in a batch of the disk like any other.
@@ -64,13 +67,12 @@
 //! | S11 | matches only grow; late answers change nothing | here |
 //! | S12 | votes only for logs that are up to date | against a twin |
 //! | S13 | one author a term | oracle; terms in a log never go back: here |
+//! | S14 | one change of the members at a time | both |
+//! | S15 | quorums of consecutive memberships meet | here, and every small case in a test |
 //! | S17 | nothing is said before it is durable | both |
 //!
 //! # Not implemented
 //!
-//! * **Membership changes** (§6): memberships are active from their append and go with a truncation
-//!   (M1), and quorums can be joint (M3); nobody can propose a change yet, and a leader's peers are those of
-//!   the day it took office. Learners receive and never count.
 //! * **Handing over by itself**: a leader whose disk stands still steps down; only the runtime asks for a
 //!   transfer.
 //! * **The hellos after a start**, before which no vote is given (lost disks): [`Node`] is not told of
@@ -79,6 +81,7 @@
 //! Founding a cluster is a protocol of its own; here its entry is the first of every log.
 
 mod candidate;
+pub mod change;
 mod commit;
 mod common;
 mod disk;
@@ -96,6 +99,7 @@ pub mod options;
 mod progress;
 mod quorum;
 mod read_index;
+mod reconfigure;
 pub mod snapshot;
 pub mod status;
 #[cfg(test)]
@@ -104,6 +108,7 @@ mod transfer;
 pub mod types;
 mod vote;
 
+pub use change::{ChangeRefusal, MembershipChange};
 pub use effects::{
     Effects, Persist, PersistToken, ReadOutcome, ReadToken, Refusal, SendRange, SendSnapshot,
 };

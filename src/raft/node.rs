@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::candidate::Campaign;
+use super::change::{ChangeRefusal, MembershipChange};
 use super::common::Common;
 use super::disk::Needs;
 use super::effects::{Effects, PersistToken, ReadToken, Refusal};
@@ -128,6 +129,23 @@ impl Node {
             _ => {
                 let leader = soft_state(&self.common, &self.role).leader;
                 Err(TransferRefusal::NotLeader { leader })
+            }
+        };
+        (result, self.finish())
+    }
+
+    /// Changes the members. On success the change's first entry stands at the returned log id; it is
+    /// done when [`NodeStatus::membership_index`] is committed, that or a later one, and the membership is
+    /// not joint. A leader that goes out of office completes nothing; the next one does (M9).
+    ///
+    /// # Errors
+    /// [`ChangeRefusal`]: nothing was appended.
+    pub fn change(&mut self, change: &MembershipChange) -> (Result<LogId, ChangeRefusal>, Effects) {
+        let result = match &mut self.role {
+            Role::Leader(leader) => leader.change(&mut self.common, change),
+            _ => {
+                let leader = soft_state(&self.common, &self.role).leader;
+                Err(ChangeRefusal::NotLeader { leader })
             }
         };
         (result, self.finish())
@@ -257,6 +275,7 @@ impl Node {
             last: self.common.log.last(),
             persisted: self.common.disk.persisted(),
             snapshot: self.common.snapshot(),
+            membership_index: self.common.membership_index(),
             commit: self.common.commit(),
             applied: self.common.applied(),
             peers,
@@ -349,7 +368,9 @@ impl Node {
     /// (Raft §5.1; E2, E7).
     fn heed_reply(&mut self, from: NodeId, term: Term) -> bool {
         if !self.membership().contains(from) {
-            return false;
+            // What a peer says that has just left counts for nothing but its own farewell.
+            return term == self.common.term()
+                && matches!(&self.role, Role::Leader(it) if it.sees_off(&self.common, from));
         }
         if term > self.common.term() {
             self.become_follower(term, None);
@@ -414,6 +435,12 @@ impl Node {
     }
 
     fn finish(&mut self) -> Effects {
+        if let Role::Leader(leader) = &self.role
+            && leader.is_removed(&self.common)
+        {
+            leader.bid_farewell(&mut self.common);
+            self.become_follower(self.common.term(), None);
+        }
         let now = soft_state(&self.common, &self.role);
         if now != self.reported {
             self.reported = now;

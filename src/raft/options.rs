@@ -26,6 +26,8 @@ pub struct Options {
     pub trailing_entries: u64,
     /// Bytes of further entries that are kept as long as a follower that answers still needs them.
     pub pinned_bytes: u64,
+    /// Entries that a learner may lack when it becomes a voter (M5).
+    pub promote_lag: u64,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             pending_reads: 1 << 16,
             trailing_entries: 10_000,
             pinned_bytes: 256 << 20,
+            promote_lag: 100,
         }
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Progress {
     silent: u32,
     /// The newest read round the peer has answered.
     confirmed: ReadRound,
+    /// Ticks since the peer's departure was committed, if it is no member any more.
+    leaving: Option<u32>,
 }
 
 /// What to send to a peer.
@@ -71,6 +73,7 @@ impl Progress {
             state: State::Probe { sent: None, paused: false },
             silent: 0,
             confirmed: ReadRound(0),
+            leaving: None,
         }
     }
 
@@ -88,6 +91,24 @@ impl Progress {
 
     pub(super) fn heard(&mut self) {
         self.silent = 0;
+    }
+
+    /// Whether entries flow without asking, so that the peer follows the log's end.
+    pub(super) fn replicates(&self) -> bool {
+        matches!(self.state, State::Replicate { .. })
+    }
+
+    /// The peer is no member any more, or is one (again).
+    pub(super) fn set_leaving(&mut self, leaving: bool) {
+        self.leaving = leaving.then(|| self.leaving.unwrap_or(0));
+    }
+
+    /// Counts one tick of the time a peer has to hear that it left. True: it is over.
+    pub(super) fn has_left(&mut self, ticks: u32) -> bool {
+        self.leaving.as_mut().is_some_and(|waited| {
+            *waited += 1;
+            *waited >= ticks
+        })
     }
 
     /// Whether the peer was heard within this many ticks.

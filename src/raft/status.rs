@@ -49,11 +49,13 @@ pub struct NodeStatus {
     pub persisted: Index,
     /// Last entry of the newest snapshot; zero if there is none.
     pub snapshot: LogId,
+    /// Where the active membership stands in the log.
+    pub membership_index: Index,
     /// Commit index.
     pub commit: Index,
     /// Applied index.
     pub applied: Index,
-    /// Only of a leader: its peers.
+    /// Only of a leader: its peers, for a moment also those that have just left.
     pub peers: Vec<PeerStatus>,
     /// Only of a leader: to whom it is handing over.
     pub transfer: Option<NodeId>,

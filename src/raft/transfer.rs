@@ -4,7 +4,8 @@
 //! The leader accepts nothing new, waits until the successor's disk holds its whole log, and with it the
 //! membership in which the successor votes, then asks it to campaign at once. What it has appended goes
 //! on being replicated and committed, and reads that wait go on being confirmed. After one election
-//! timeout it was in vain, and the leader leads on as before.
+//! timeout it was in vain, and the leader leads on as before. No membership is appended meanwhile, so
+//! that the successor stays the voter that it was found to be; only a higher term ends it sooner.
 
 use super::common::Common;
 use super::disk::Needs;

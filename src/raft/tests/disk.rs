@@ -118,11 +118,14 @@ impl SimLog {
         self.entries.iter().filter_map(membership).collect()
     }
 
-    /// The newest membership it holds, in the log or in the snapshot.
-    pub(super) fn membership(&self) -> Option<(Index, Membership)> {
-        let snapshot = self.snapshot.as_ref();
+    /// Every membership it holds, that of the snapshot included, oldest first.
+    pub(super) fn all_memberships(&self) -> Vec<(Index, Membership)> {
+        let snapshot = self.snapshot.iter();
         let snapshot = snapshot.map(|it| (it.membership_index, Membership::clone(&it.membership)));
-        self.memberships().pop().or(snapshot)
+        let mut all: Vec<_> = snapshot.chain(self.memberships()).collect();
+        all.sort_by_key(|(at, _)| *at);
+        all.dedup_by_key(|(at, _)| *at);
+        all
     }
 }
 

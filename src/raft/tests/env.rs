@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::super::message::{Append, Install};
 use super::super::{
-    Effects, Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, Node, NodeId,
-    Options, Payload, PersistToken, ReadOutcome, RequestId, Restored, SendRange, SendSnapshot,
-    SnapshotMeta, SoftState, Term,
+    Effects, Entry, Envelope, HardState, Index, LogId, Member, Membership, MembershipChange,
+    Message, Node, NodeId, Options, Payload, PersistToken, ReadOutcome, RequestId, Restored,
+    SendRange, SendSnapshot, SnapshotMeta, SoftState, Term,
 };
 use super::disk::{SimDisk, SimLog, Snapshots};
 use super::oracle::Oracle;
@@ -162,6 +162,9 @@ impl Cluster {
     fn run(&mut self, id: NodeId, effects: Effects) {
         if let Some(soft) = effects.soft_state {
             self.say(super::show::soft(id, soft));
+        }
+        if let Some(membership) = effects.membership {
+            self.say(super::show::membership(id, &membership));
         }
         if effects.leadership_lost {
             self.say(format!("{} lost its leadership", super::show::node(id)));
@@ -398,6 +401,23 @@ impl Cluster {
                     format!("{} refuses: {}", super::show::node(id), super::show::refusal(why))
                 }
             };
+            effects
+        });
+        self.say(said);
+    }
+
+    /// A new node starts with an empty disk, and waits to be taken in.
+    pub(super) fn join(&mut self, id: NodeId) {
+        self.blank(id);
+        self.restart(id);
+    }
+
+    /// Asks for a change of the members.
+    pub(super) fn change(&mut self, id: NodeId, change: &MembershipChange) {
+        let mut said = String::new();
+        self.input(id, |core| {
+            let (result, effects) = core.change(change);
+            said = super::show::change(id, result);
             effects
         });
         self.say(said);

@@ -5,6 +5,7 @@
 
 mod bare;
 mod disk;
+mod dissertation;
 mod env;
 mod oracle;
 mod paper;

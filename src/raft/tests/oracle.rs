@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::change;
 use super::super::message::{AppendReply, InstallReply};
 use super::super::{
     Envelope, HardState, Index, LogId, Message, NodeId, Payload, Persist, ReadToken, Refusal,
@@ -30,6 +31,10 @@ pub(super) struct Oracle {
     pub(super) reads_answered: usize,
     pub(super) truncations: usize,
     pub(super) installs: usize,
+    /// Campaigns that a leader asked for.
+    pub(super) transfers: usize,
+    /// Where changes of the members were completed.
+    pub(super) changes: BTreeSet<Index>,
 }
 
 impl Oracle {
@@ -63,6 +68,12 @@ impl Oracle {
         if let Some(snapshot) = &batch.install {
             self.installs += 1;
             self.is_committed(id, &log.history[..snapshot.last.index.0 as usize]);
+        }
+        if batch.entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_))) {
+            for pair in log.all_memberships().windows(2) {
+                let (before, after) = (&pair[0].1, &pair[1].1);
+                assert!(change::overlap(before, after), "{before:?} and {after:?} (S15)");
+            }
         }
         for (entry, chain) in log.history.iter().rev().take(batch.entries.len()) {
             let author = self.leaders.get(&entry.term);
@@ -105,6 +116,16 @@ impl Oracle {
         if status.commit > commit {
             self.commits_upto(id, status.commit, now, nodes);
         }
+        if now.0 == RoleKind::Leader {
+            let all = node.disk.written.all_memberships();
+            // By what is committed, which a new leader need not know yet.
+            let committed = self.committed.len() as u64;
+            let pending = all.iter().filter(|(at, _)| at.0 > committed).count();
+            assert!(pending <= 1, "{id} has {pending} changes under way (S14)");
+            if pending == 0 && all.len() > 1 && all.last().is_some_and(|it| !it.1.is_joint()) {
+                self.changes.insert(all.last().expect("one").0);
+            }
+        }
     }
 
     fn takes_office(&mut self, id: NodeId, term: Term, log: &SimLog) {
@@ -123,14 +144,20 @@ impl Oracle {
         nodes: &BTreeMap<NodeId, SimNode>,
     ) {
         let log = &nodes[&id].disk.written;
+        let before = self.committed.len() as u64;
         self.is_committed(id, &log.history[..upto.0 as usize]);
         if role != RoleKind::Leader {
             return;
         }
         let last = log.history[upto.0 as usize - 1].0;
         assert_eq!(last.term, term, "an older entry was committed by counting (S9)");
-        let (_, membership) = log.membership().expect("a leader knows the members");
-        for voters in [&membership.voters, &membership.outgoing] {
+        // The newest membership; and one that nobody had committed so far was active itself, even if
+        // its leader has completed it in the same breath.
+        let all = log.all_memberships();
+        let (_, newest) = all.last().expect("a leader knows the members");
+        let fresh = all.iter().filter(|(at, _)| at.0 > before && *at <= upto).map(|it| &it.1);
+        let sets = fresh.chain([newest]).flat_map(|it| [&it.voters, &it.outgoing]);
+        for voters in sets {
             let hold = |id: &&NodeId| nodes[id].disk.durable.holds(last);
             let holders = voters.iter().filter(hold).count();
             assert!(
@@ -173,6 +200,7 @@ impl Oracle {
                 let given = durable.vote == Some(envelope.to);
                 assert!(given || !current, "{envelope:?} promises a vote not on disk (S17)");
             }
+            Message::TimeoutNowReply(reply) => self.transfers += usize::from(reply.campaigns),
             Message::AppendReply(AppendReply::Accepted { matched })
             | Message::InstallReply(InstallReply::Installed { matched })
                 if current =>
@@ -227,16 +255,17 @@ impl Oracle {
         }
     }
 
-    /// Everyone who runs holds the same log and has committed all of it.
-    pub(super) fn assert_converged(&self, nodes: &BTreeMap<NodeId, SimNode>) {
-        let logs: BTreeSet<&History> = nodes
-            .values()
-            .filter(|node| node.core.is_some())
-            .map(|node| &node.disk.durable.history)
-            .collect();
+    /// Every member that runs holds the same log and has committed all of it.
+    pub(super) fn assert_converged(&self, nodes: &BTreeMap<NodeId, SimNode>, leader: NodeId) {
+        let leader = nodes[&leader].core.as_ref().expect("it leads");
+        let members = leader.membership();
+        assert!(!members.is_joint(), "a change is left half done (M9)");
+        let nodes: Vec<&SimNode> = members.members.keys().map(|id| &nodes[id]).collect();
+        let running = || nodes.iter().filter(|node| node.core.is_some());
+        let logs: BTreeSet<&History> = running().map(|node| &node.disk.durable.history).collect();
         assert_eq!(logs.len(), 1, "the logs differ after healing: {logs:?}");
-        for node in nodes.values() {
-            let Some(core) = &node.core else { continue };
+        for core in running().filter_map(|node| node.core.as_ref()) {
+            assert_eq!(core.membership(), members, "one membership for all");
             let status = core.status();
             assert_eq!(status.applied, status.last.index, "{} is not done", status.id);
         }

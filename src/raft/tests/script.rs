@@ -9,7 +9,8 @@
 //! `repeat …` (delivers a copy), `release` (what was delayed goes out), `timeout` (askers learn of what
 //! was lost), `persist n [times]`, `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
 //! `snapshot n [begins]` (of what is applied; with `begins` it is durable only at `snapshot_ends n`),
-//! `transfer n to`, `full n` (its disk has no room), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
+//! `transfer n to`, `join n` (a new node starts), `add leader n [seat=] [instead_of=]`,
+//! `promote leader n`, `remove leader n`, `replace leader old new`, `full n` (its disk has no room), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
@@ -18,7 +19,10 @@ use std::path::Path;
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
 use super::super::node::Node;
-use super::super::{HardState, LogId, Message, NodeId, Options, ReadToken, SnapshotMeta, Term};
+use super::super::{
+    HardState, LogId, Member, MembershipChange, Message, NodeId, Options, ReadToken, SnapshotMeta,
+    Term,
+};
 use super::env::{Cluster, Packet, n};
 use super::show;
 
@@ -59,6 +63,29 @@ fn kind(message: &Message) -> &'static str {
         Message::Install(_) => "snapshot",
         Message::InstallReply(_) => "snapshot_reply",
     }
+}
+
+/// Seats are named after their first holder.
+fn change(cluster: &Cluster, verb: &str, args: &mut Args<'_>) -> Outcome<MembershipChange> {
+    let id = node(args)?;
+    Ok(match verb {
+        "add" => {
+            let old = args.take_key("instead_of").map(|old| old.trim_start_matches('n').parse());
+            let instead_of = old.transpose()?.map(n);
+            let seat = args.take_key("seat").map(str::to_owned);
+            let members = cluster.leader().map(|leader| &cluster.core(leader).membership().members);
+            let name = seat.or_else(|| {
+                let old = members?.get(&instead_of?)?;
+                Some(old.name.clone())
+            });
+            let name = name.unwrap_or_else(|| show::node(id));
+            let address = format!("{name}.test:6000");
+            MembershipChange::AddLearner { id, member: Member { name, address }, instead_of }
+        }
+        "promote" => MembershipChange::Promote { id },
+        "remove" => MembershipChange::Remove { id },
+        _ => MembershipChange::Replace { old: id, new: node(args)? },
+    })
 }
 
 /// Which packets a verb means.
@@ -127,6 +154,7 @@ impl Story {
             pending_reads: number(args, "pending_reads", 1000)? as usize,
             trailing_entries: number(args, "trailing", 0)?,
             pinned_bytes: number(args, "pinned", 0)?,
+            promote_lag: number(args, "promote_lag", 2)?,
         };
         let mut cluster = Cluster::new(voters, learners, options, 1);
         cluster.prompt_disks = !manual;
@@ -304,6 +332,11 @@ impl Story {
                 let to = node(args)?;
                 cluster.transfer(id, to);
             }
+            "join" => cluster.join(id),
+            "add" | "promote" | "remove" | "replace" => {
+                let change = change(cluster, verb, args)?;
+                cluster.change(id, &change);
+            }
             "full" => cluster.input(id, |core| core.disk_full(true)),
             "crash" => cluster.crash(id),
             "restart" => cluster.restart(id),
@@ -362,4 +395,4 @@ macro_rules! sections {
         }
     )*};
 }
-sections!(append, commit, election, read, restart, snapshot, transfer);
+sections!(append, commit, election, read, restart, snapshot, transfer, membership);

@@ -2,8 +2,8 @@
 
 use super::super::message::{AppendReply, InstallReply, VoteReply};
 use super::super::{
-    Entry, Envelope, Index, Message, NodeId, Payload, Persist, ReadToken, Refusal, SoftState,
-    TransferRefusal,
+    ChangeRefusal, Entry, Envelope, Index, LogId, Membership, Message, NodeId, Payload, Persist,
+    ReadToken, Refusal, SoftState, TransferRefusal,
 };
 
 pub(super) fn node(id: NodeId) -> String {
@@ -54,6 +54,50 @@ pub(super) fn refusal(why: Refusal) -> String {
         Refusal::Busy => "busy".to_owned(),
         Refusal::NoSpace => "no space".to_owned(),
         Refusal::Transferring { to } => format!("hands over to {}", node(to)),
+    }
+}
+
+fn several<'a>(ids: impl IntoIterator<Item = &'a NodeId>) -> String {
+    ids.into_iter().map(|id| node(*id)).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn membership(id: NodeId, membership: &Membership) -> String {
+    let mut line = format!("{} now counts on {}", node(id), several(&membership.voters));
+    if membership.is_joint() {
+        line += &format!(" and {}", several(&membership.outgoing));
+    }
+    let learners = || membership.members.keys().filter(|id| !membership.is_voter(**id));
+    if learners().next().is_some() {
+        line += &format!(", learners {}", several(learners()));
+    }
+    line
+}
+
+pub(super) fn change(id: NodeId, result: Result<LogId, ChangeRefusal>) -> String {
+    match result {
+        Ok(first) => format!("{} changes the members from {first}", node(id)),
+        Err(why) => format!("{} does not change the members: {}", node(id), change_refusal(why)),
+    }
+}
+
+fn change_refusal(why: ChangeRefusal) -> String {
+    match why {
+        ChangeRefusal::NotLeader { leader } => {
+            format!("not the leader, {} leads", someone(leader))
+        }
+        ChangeRefusal::NotReady => "nothing of the term is committed".to_owned(),
+        ChangeRefusal::UnderWay { index } => format!("that of {index} is under way"),
+        ChangeRefusal::Transferring { to } => format!("it hands over to {}", node(to)),
+        ChangeRefusal::Unknown { id } => format!("no member {}", node(id)),
+        ChangeRefusal::AlreadyMember => "a member already".to_owned(),
+        ChangeRefusal::AlreadyVoter => "a voter already".to_owned(),
+        ChangeRefusal::NotVoter { id } => format!("{} is no voter", node(id)),
+        ChangeRefusal::SeatTaken { holder } => format!("{} holds the seat", node(holder)),
+        ChangeRefusal::OtherSeat => "not of the same seat".to_owned(),
+        ChangeRefusal::LastVoter => "the last voter".to_owned(),
+        ChangeRefusal::Behind { matched, last } => format!("it has {matched} of {last}"),
+        ChangeRefusal::Silent => "it is silent".to_owned(),
+        ChangeRefusal::NoQuorum => "no quorum would be left".to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use super::super::{Node, NodeId, Options, ReadToken, SnapshotMeta};
+use super::super::{Member, MembershipChange, Node, NodeId, Options, ReadToken, SnapshotMeta};
 use super::env::Cluster;
 
 struct Storm {
@@ -32,6 +32,7 @@ fn options(rng: &mut SmallRng) -> Options {
         uncommitted_bytes: 2000,
         pending_reads: 10,
         trailing_entries: rng.random_range(0..4),
+        promote_lag: rng.random_range(0..5),
         pinned_bytes: *[0, 0, 500].choose(rng).expect("not empty"),
     }
 }
@@ -55,7 +56,8 @@ impl Storm {
         let id = self.someone();
         match self.rng.random_range(0..1000) {
             0..410 => self.deliver(),
-            410..430 => self.snapshot(id),
+            410..420 => self.snapshot(id),
+            420..430 => self.change(id),
             430..620 => {
                 for _ in 0..self.rng.random_range(1..6) {
                     self.cluster.input(id, Node::tick);
@@ -83,6 +85,10 @@ impl Storm {
                 }
             }
             983..985 => {
+                // Half of them with a chance.
+                if self.rng.random_bool(0.5) {
+                    self.cluster.tick_all();
+                }
                 let leader = self.some_leader();
                 self.cluster.transfer(leader, id);
             }
@@ -174,6 +180,38 @@ impl Storm {
         }
     }
 
+    /// Asks for some change of the members, sensible or not; `id` is part of it.
+    fn change(&mut self, id: NodeId) {
+        let leader = self.some_leader();
+        if !self.cluster.alive(leader) {
+            return;
+        }
+        let (other, count) = (self.someone(), self.cluster.nodes.len() as u64);
+        let mut members = self.cluster.core(leader).membership().members.iter();
+        let old = members.find(|(_, member)| member.name == format!("n{}", id.0));
+        let instead_of = old.map(|(old, _)| *old);
+        let change = match self.rng.random_range(0..8) {
+            0 | 1 => {
+                // A new node for the seat of `id`, or for one of its own.
+                let new = NodeId(count + 1);
+                let replaces = instead_of.filter(|_| self.rng.random_bool(0.5));
+                let seat = if replaces.is_some() { id } else { new };
+                let member = Member { name: format!("n{}", seat.0), address: String::new() };
+                if count < 9 {
+                    self.cluster.join(new);
+                    MembershipChange::AddLearner { id: new, member, instead_of: replaces }
+                } else {
+                    MembershipChange::AddLearner { id, member, instead_of: None }
+                }
+            }
+            2 | 3 => MembershipChange::Promote { id },
+            4 | 5 => MembershipChange::Replace { old: other, new: id },
+            _ if self.rng.random_bool(0.4) => MembershipChange::Remove { id },
+            _ => MembershipChange::Promote { id },
+        };
+        self.cluster.change(leader, &change);
+    }
+
     /// Begins or ends taking a snapshot.
     fn snapshot(&mut self, id: NodeId) {
         let id = if self.rng.random_bool(0.5) { self.some_leader() } else { id };
@@ -225,7 +263,7 @@ impl Storm {
             "seed {seed}: stuck"
         );
         assert!(cluster.oracle.reads_answered > answered, "seed {seed}: a read hangs");
-        cluster.oracle.assert_converged(&cluster.nodes);
+        cluster.oracle.assert_converged(&cluster.nodes, leader);
     }
 }
 
@@ -237,6 +275,8 @@ struct Weather {
     leaderships: usize,
     truncations: usize,
     installs: usize,
+    changes: usize,
+    transfers: usize,
 }
 
 fn blow(seed: u64, weather: &mut Weather) {
@@ -250,6 +290,8 @@ fn blow(seed: u64, weather: &mut Weather) {
     weather.leaderships += oracle.leaderships();
     weather.truncations += oracle.truncations;
     weather.installs += oracle.installs;
+    weather.changes += oracle.changes.len();
+    weather.transfers += oracle.transfers;
     storm.heal(seed);
 }
 
@@ -276,6 +318,8 @@ fn storms() {
     assert!(weather.reads > 3 * storms, "{weather:?}");
     assert!(weather.leaderships > 3 * storms, "{weather:?}");
     assert!(weather.truncations > storms / 8, "{weather:?}");
+    assert!(weather.changes > storms / 8, "{weather:?}");
+    assert!(weather.transfers > storms / 16, "{weather:?}");
     assert!(weather.installs > storms / 8, "{weather:?}");
 }
 
