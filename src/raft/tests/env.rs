@@ -1,8 +1,8 @@
 //! A cluster in a box: nodes, their disks, and the network between them. It carries out effects by the
 //! contract of [`effects`](crate::raft::effects), in that order, and nothing else.
 //!
-//! Every request that is lost, or whose reply is, or whose receiver dies, is remembered, so
-//! that its sender can be told: that is what a call's deadline does in a real node.
+//! Every request that is lost, or whose reply is, or whose receiver dies, is remembered, so that its
+//! sender can be told: that is what a call's deadline does in a real node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 use super::super::message::{Append, Install};
 use super::super::{
-    Effects, Entry, Envelope, HardState, Index, LogId, Member, Membership, MembershipChange,
-    Message, Node, NodeId, Options, Payload, PersistToken, ReadOutcome, RequestId, Restored,
-    SendRange, SendSnapshot, SnapshotMeta, SoftState, Term,
+    Effects, Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, Node, NodeId,
+    Options, Payload, PersistToken, ReadOutcome, RequestId, Restored, SendRange, SendSnapshot,
+    SoftState, Term,
 };
-use super::disk::{SimDisk, SimLog, Snapshots};
+use super::disk::{SimDisk, Snapshots};
 use super::oracle::Oracle;
 
 pub(super) struct SimNode {
@@ -116,13 +116,13 @@ impl Cluster {
     }
 
     /// An empty disk that nobody has started yet.
-    fn blank(&mut self, id: NodeId) {
+    pub(super) fn blank(&mut self, id: NodeId) {
         let (disk, completed) = (SimDisk::default(), PersistToken(0));
         let node = SimNode { core: None, disk, completed, held: Vec::new(), boots: 0 };
         self.nodes.insert(id, node);
     }
 
-    fn node_mut(&mut self, id: NodeId) -> &mut SimNode {
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut SimNode {
         self.nodes.get_mut(&id).expect("a known node")
     }
 
@@ -142,7 +142,7 @@ impl Cluster {
         self.core(id).status().soft_state
     }
 
-    fn say(&mut self, line: String) {
+    pub(super) fn say(&mut self, line: String) {
         self.trace.push(line);
     }
 
@@ -232,31 +232,6 @@ impl Cluster {
             request: send.request,
             message: Message::Install(Install { snapshot }),
         });
-    }
-
-    /// A snapshot of what a node has applied begins: what it would be reported with. None: a newer one
-    /// is there, or nothing is applied.
-    pub(super) fn begin_snapshot(&mut self, id: NodeId) -> Option<SnapshotMeta> {
-        let core = self.nodes[&id].core.as_ref()?;
-        core.snapshot_at(core.status().applied)
-    }
-
-    /// A snapshot begun before is durable.
-    pub(super) fn end_snapshot(&mut self, id: NodeId, snapshot: SnapshotMeta) {
-        let disk = &mut self.node_mut(id).disk;
-        let last = snapshot.last;
-        let newer = |log: &SimLog| log.snapshot.as_ref().is_some_and(|it| it.last >= last);
-        if newer(&disk.durable) || newer(&disk.written) || !disk.durable.holds(last) {
-            return; // One that was installed meanwhile has overtaken it.
-        }
-        let history = disk.durable.history[..last.index.0 as usize].to_vec();
-        disk.durable.snapshot = Some(snapshot.clone());
-        disk.written.snapshot = Some(snapshot.clone());
-        let content = (snapshot, history);
-        let known = self.snapshots.entry(last).or_insert_with(|| content.clone());
-        assert_eq!(*known, content, "two snapshots of {last} differ (S5)");
-        self.say(format!("{} has a snapshot of {last}", super::show::node(id)));
-        self.input(id, |core| core.snapshot_taken(last));
     }
 
     fn read_and_send(&mut self, id: NodeId, range: SendRange) {
@@ -388,52 +363,6 @@ impl Cluster {
         self.say(format!("{} started", super::show::node(id)));
     }
 
-    /// Proposes commands; what they were if accepted.
-    pub(super) fn propose(&mut self, id: NodeId, commands: &[&str]) {
-        let commands: Vec<Bytes> =
-            commands.iter().map(|command| Bytes::copy_from_slice(command.as_bytes())).collect();
-        let mut said = String::new();
-        self.input(id, |core| {
-            let (result, effects) = core.propose(commands);
-            said = match result {
-                Ok(first) => format!("{} accepts proposals from {first}", super::show::node(id)),
-                Err(why) => {
-                    format!("{} refuses: {}", super::show::node(id), super::show::refusal(why))
-                }
-            };
-            effects
-        });
-        self.say(said);
-    }
-
-    /// A new node starts with an empty disk, and waits to be taken in.
-    pub(super) fn join(&mut self, id: NodeId) {
-        self.blank(id);
-        self.restart(id);
-    }
-
-    /// Asks for a change of the members.
-    pub(super) fn change(&mut self, id: NodeId, change: &MembershipChange) {
-        let mut said = String::new();
-        self.input(id, |core| {
-            let (result, effects) = core.change(change);
-            said = super::show::change(id, result);
-            effects
-        });
-        self.say(said);
-    }
-
-    /// Asks a leader to hand over.
-    pub(super) fn transfer(&mut self, id: NodeId, to: NodeId) {
-        let mut said = String::new();
-        self.input(id, |core| {
-            let (result, effects) = core.transfer(to);
-            said = super::show::transfer(id, to, result);
-            effects
-        });
-        self.say(said);
-    }
-
     /// Completes disks and delivers everything until nothing moves.
     pub(super) fn settle(&mut self) {
         self.settle_except(None);
@@ -462,32 +391,6 @@ impl Cluster {
             self.tell_lost(lost);
         }
         self.settle();
-    }
-
-    /// Lets a node campaign and win, the others having been told that their leader is gone.
-    pub(super) fn elect(&mut self, id: NodeId) {
-        for other in self.ids() {
-            if self.alive(other)
-                && let Some(leader) = self.soft(other).leader
-            {
-                self.input(other, |core| core.peer_gone(leader));
-            }
-        }
-        self.campaign(id);
-        self.settle();
-        assert_eq!(self.soft(id).leader, Some(id), "{id} was to be elected");
-    }
-
-    /// Ticks one node until it asks for pre-votes.
-    pub(super) fn campaign(&mut self, id: NodeId) {
-        for _ in 0..1000 {
-            let before = (self.soft(id).role, self.wire.len() + self.lost.len());
-            self.input(id, Node::tick);
-            if (self.soft(id).role, self.wire.len() + self.lost.len()) != before {
-                return;
-            }
-        }
-        panic!("{id} does not campaign");
     }
 
     /// The only node that leads the highest term in which anybody leads.
