@@ -70,6 +70,21 @@ fn s7_any_other_log_is_discarded() {
     }
 }
 
+/// What was committed of the former log, but was still on its way to the disk, is not handed out for
+/// applying any more: it may be gone before it is read, and the snapshot covers it.
+#[test]
+fn s7_nothing_of_a_replaced_log_is_applied() {
+    let mut follower = node(3, 2, &[1]);
+    let effects = follower.step(from(2, 2, append(LogId::new(1, 1), &[2, 2], 3)));
+    assert_eq!(effects.commit, Some(Index(1)), "its disk has no more yet");
+    let entries = effects.persist.expect("a batch").token;
+    let effects = follower.step(from(2, 2, install(snapshot(LogId::new(2, 9)))));
+    let installed = effects.persist.expect("a batch").token;
+    assert_eq!(follower.persisted(entries).commit, None);
+    let effects = follower.persisted(installed);
+    assert_eq!((effects.commit, effects.restore.is_some()), (None, true));
+}
+
 /// S10, and what cannot come from a leader: refused, and nothing changes.
 #[test]
 fn a_snapshot_that_contradicts_what_is_committed_is_refused() {
