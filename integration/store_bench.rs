@@ -61,5 +61,5 @@ fn main() -> Result<(), StorageError> {
 fn batch(hard_state: Option<HardState>, term: Term, index: Index) -> Batch {
     let payload = Payload::Command(Bytes::from(vec![b'v'; VALUE_BYTES]));
     let entries = vec![Entry { id: LogId { term, index }, payload }];
-    Batch { token: PersistToken(index.0), hard_state, truncate_after: None, entries }
+    Batch { token: PersistToken(index.0), hard_state, truncate_after: None, entries, install: None }
 }

@@ -21,5 +21,11 @@ pub(crate) fn batch(
     after: Option<u64>,
     entries: Vec<Entry>,
 ) -> Batch {
-    Batch { token: PersistToken(0), hard_state, truncate_after: after.map(Index), entries }
+    Batch {
+        token: PersistToken(0),
+        hard_state,
+        truncate_after: after.map(Index),
+        entries,
+        install: None,
+    }
 }

@@ -170,6 +170,11 @@ fn stopping_ends_with_status_0_and_loses_nothing() {
     let address = cluster.nodes[leader].address.clone();
     cluster.wait(cluster.admin().stop(&address)).expect("Node.Stop");
     assert_eq!(cluster.nodes[leader].wait_for_end(PATIENCE), Some(0), "Node.Stop");
+    let said = cluster.nodes[leader].said();
+    assert!(
+        said.contains("leadership handed over"),
+        "it hands over before it stops (E12):\n{said}"
+    );
     writes.extend(put_many(&cluster, &client, "two-left", 50));
     let refused = cluster.client(OPERATION);
     let survivor = cluster.running()[0];
@@ -187,7 +192,8 @@ fn stopping_ends_with_status_0_and_loses_nothing() {
     assert_there(&cluster, &writes);
     cluster.assert_no_errors();
     println!(
-        "proved: Node.Stop and SIGTERM end a node with status 0; it comes back with everything"
+        "proved: Node.Stop and SIGTERM end a node with status 0, a leader hands over first; it comes \
+         back with everything"
     );
 }
 

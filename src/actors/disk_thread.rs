@@ -260,6 +260,7 @@ mod tests {
         Batch {
             token: PersistToken(token),
             hard_state: None,
+            install: None,
             truncate_after: None,
             entries: vec![entry],
         }
@@ -267,7 +268,13 @@ mod tests {
 
     fn vote(token: u64) -> Batch {
         let hard_state = Some(HardState { term: Term(7), vote: None });
-        Batch { token: PersistToken(token), hard_state, truncate_after: None, entries: Vec::new() }
+        Batch {
+            token: PersistToken(token),
+            hard_state,
+            install: None,
+            truncate_after: None,
+            entries: Vec::new(),
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Founded {
         Batch {
             token: raft::PersistToken::default(),
             hard_state: Some(self.record.hard_state()),
+            install: None,
             truncate_after: None,
             entries: vec![self.record.entry()],
         }

@@ -224,6 +224,12 @@ pub enum Lane {
 #[rtype(result = "crate::raft::NodeStatus")]
 pub struct Status;
 
+/// Give the leadership to whoever would lead soonest, if this node has it. Supervisor → node, before a
+/// stop; the answer tells whether a hand-over has begun.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct HandOver;
+
 /// Stop the process in good order. Anyone → supervisor. Repeats are ignored.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]

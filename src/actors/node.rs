@@ -15,6 +15,7 @@ use crate::codec::api::{Code, Refusal};
 use crate::codec::raft as wire;
 use crate::raft::{
     self, Effects, Envelope, Index, NodeId, NodeStatus, PersistToken, ReadToken, RequestId,
+    SendSnapshot,
 };
 use crate::rpc::Responder;
 
@@ -25,8 +26,9 @@ use super::election_timer::NewestTick;
 use super::fatal;
 use super::log_source::LogSource;
 use super::messages::{
-    Applied, Apply, DiskReported, PeerGone, PersistBatch, Propose, Read, ReadIndex, Replicate,
-    ReplyReceived, RequestReceived, SendRequest, ServeReads, Status, TickElapsed, Waiter,
+    Applied, Apply, DiskReported, HandOver, PeerGone, PersistBatch, Propose, Read, ReadIndex,
+    Replicate, ReplyReceived, RequestReceived, SendRequest, ServeReads, Status, TickElapsed,
+    Waiter,
 };
 use super::replicator::Replicator;
 use super::standing::{Present, Standing};
@@ -110,7 +112,7 @@ impl Node {
     /// Runs what one input caused, in the order of the contract.
     fn run(&mut self, effects: Effects) {
         let soft_state = effects.soft_state;
-        if soft_state.is_some() {
+        if soft_state.is_some() || effects.membership.is_some() {
             // First of all, so that nothing read for a lost leadership is sent any more (S2).
             self.publish();
         }
@@ -156,6 +158,11 @@ impl Node {
                 waiter.outcome_unknown();
             }
         }
+        for SendSnapshot { to, request, .. } in effects.snapshots {
+            // Nothing sends snapshots yet: the core hears that this one did not arrive, and goes on.
+            let effects = self.core.unanswered(to, request);
+            self.run(effects);
+        }
         if let Some(soft_state) = soft_state {
             let leader = self.standing.present().leader_hint().map(|hint| hint.name);
             tracing::info!(
@@ -198,6 +205,9 @@ impl Node {
                 Code::Busy,
                 "the leader holds as much uncommitted work as it may; try again",
             ),
+            raft::Refusal::Transferring { .. } => {
+                Refusal::new(Code::Busy, "the leadership is being handed over; try again")
+            }
             raft::Refusal::NoSpace => Refusal::new(
                 Code::NoSpace,
                 format!("{} has no space left for its log", self.standing.own.name),
@@ -354,6 +364,17 @@ impl Handler<Applied> for Node {
     fn handle(&mut self, message: Applied, _: &mut Self::Context) {
         let effects = self.core.applied(message.upto);
         self.run(effects);
+    }
+}
+
+impl Handler<HandOver> for Node {
+    type Result = bool;
+
+    fn handle(&mut self, _: HandOver, _: &mut Self::Context) -> bool {
+        let Some(to) = self.core.successor() else { return false };
+        let (result, effects) = self.core.transfer(to);
+        self.run(effects);
+        result.is_ok()
     }
 }
 

@@ -267,6 +267,8 @@ fn method(call: RaftCall) -> Method {
         RaftCall::Vote => Method::RaftVote,
         RaftCall::Append => Method::RaftAppend,
         RaftCall::Heartbeat => Method::RaftHeartbeat,
+        RaftCall::Install => Method::RaftInstall,
+        RaftCall::TimeoutNow => Method::RaftTimeoutNow,
     }
 }
 

@@ -100,6 +100,12 @@ impl NodeService {
         let kind = match call.method {
             Method::RaftVote => RaftCall::Vote,
             Method::RaftAppend => RaftCall::Append,
+            Method::RaftTimeoutNow => RaftCall::TimeoutNow,
+            Method::RaftInstall => {
+                // Nothing receives a snapshot's content yet, so that there is none to take.
+                let message = "this node holds no such snapshot";
+                return call.reply.refuse(Refusal::new(Code::Unavailable, message));
+            }
             _ => RaftCall::Heartbeat,
         };
         let envelope = match wire::decode_envelope(kind, Direction::Request, &call.args) {
@@ -281,9 +287,14 @@ impl Service for NodeService {
                     let refusal = self.standing.not_serving();
                     call.reply.refuse(refusal.unwrap_or_else(busy));
                 }
-                (Method::RaftVote | Method::RaftAppend | Method::RaftHeartbeat, Some(member)) => {
-                    self.raft(member, peer, call)
-                }
+                (
+                    Method::RaftVote
+                    | Method::RaftAppend
+                    | Method::RaftHeartbeat
+                    | Method::RaftInstall
+                    | Method::RaftTimeoutNow,
+                    Some(member),
+                ) => self.raft(member, peer, call),
                 (Method::KvOpenSession | Method::KvWrite, Some(_)) => {
                     proposals.extend(self.proposal(call));
                 }

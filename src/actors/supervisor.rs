@@ -10,7 +10,7 @@
 //! Besides the arbiters there are the disk thread and the log reader's thread.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use actix_rt::ArbiterHandle;
@@ -18,7 +18,7 @@ use actix_rt::ArbiterHandle;
 use crate::config::NodeConfig;
 use crate::exit::Exit;
 use crate::kv;
-use crate::raft::{self, Restored};
+use crate::raft::{self, Restored, RoleKind};
 use crate::rpc::Dialer;
 use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
@@ -29,7 +29,7 @@ use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
 use super::log_source::LogSource;
-use super::messages::{DiskReported, FinishDisk, Stop};
+use super::messages::{DiskReported, FinishDisk, HandOver, Stop};
 use super::node::{Neighbours, Node};
 use super::replicator::{Common, Patience, Peer, Replicator};
 use super::rpc_listener::{RpcListener, StopAccepting};
@@ -42,6 +42,12 @@ const RECENT_BYTES: u64 = 64 << 20;
 
 /// How often the actors that must live are looked at.
 const WATCH: Duration = Duration::from_millis(500);
+
+/// How often a stopping leader looks whether another one leads.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How long a stop waits for the disk.
+const DISK_END: Duration = Duration::from_secs(10);
 
 /// What the supervisor needs to start the member's actors.
 pub struct Plan {
@@ -115,7 +121,13 @@ impl Supervisor {
         };
         let log = LogSource::start(wal.reader(), last, RECENT_BYTES).map_err(failed)?;
         standing.note_persisted(last);
-        let restored = Restored { hard_state, log: shape, memberships, applied: raft::Index::ZERO };
+        let restored = Restored {
+            hard_state,
+            log: shape,
+            memberships,
+            snapshot: None,
+            applied: raft::Index::ZERO,
+        };
         let core = raft::Node::new(own.node_id, config.raft, random(), restored);
         let membership = Arc::new(core.membership().clone());
         standing.publish(Present {
@@ -198,6 +210,40 @@ impl Supervisor {
     }
 }
 
+/// Waits, no longer than an election may take, until another node leads. A stop without that is safe
+/// too: the others elect.
+async fn hand_over(node: &Addr<Node>, standing: &Standing, patience: Duration) {
+    if !node.send(HandOver).await.unwrap_or(false) {
+        return;
+    }
+    let handed = async {
+        while standing.present().soft_state.role == RoleKind::Leader {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    match tokio::time::timeout(patience, handed).await {
+        Ok(()) => tracing::info!("leadership handed over"),
+        Err(_) => tracing::warn!("nobody took the leadership over in time"),
+    }
+}
+
+/// A disk that hangs must not keep a stopping process alive for ever (A7): nothing that waits for it
+/// has been said, so ending without it loses nothing.
+fn limit_the_disks_end() {
+    let watch = std::thread::Builder::new().name("last-watch".to_owned()).spawn(|| {
+        let end = Instant::now() + DISK_END;
+        // A park may end early.
+        while Instant::now() < end {
+            std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
+        }
+        tracing::error!("the disk did not finish within {DISK_END:?}; the process ends without it");
+        std::process::exit(Exit::Disk.code());
+    });
+    if let Err(error) = watch {
+        tracing::warn!(%error, "the disk's end cannot be watched");
+    }
+}
+
 /// A seed for what must differ between nodes and processes, such as election timeouts (E9).
 pub fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|error| {
@@ -251,13 +297,21 @@ impl Handler<Stop> for Supervisor {
             return;
         }
         tracing::info!(reason = %stop.reason, "stopping");
-        let closed = self.plan.listener.send(StopAccepting);
-        let storage = self.running.as_ref().map(|running| running.storage.clone());
+        let listener = self.plan.listener.clone();
+        let running = self.running.as_ref();
+        let node = running.map(|running| running.node.clone());
+        let storage = running.map(|running| running.storage.clone());
+        let standing = Arc::clone(&self.plan.standing);
+        let patience = self.plan.config.tick * self.plan.config.raft.election_ticks.1;
         let stopping = async move {
+            if let Some(node) = node {
+                hand_over(&node, &standing, patience).await;
+            }
             // Calls in flight are answered first; the disk goes last, so that whatever they were told
             // is on it.
-            let _ = closed.await;
+            let _ = listener.send(StopAccepting).await;
             if let Some(storage) = storage {
+                limit_the_disks_end();
                 let _ = storage.send(FinishDisk).await;
             }
             tracing::info!("stopped");

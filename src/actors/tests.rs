@@ -106,6 +106,7 @@ impl World {
             hard_state: HardState { term: Term(1), vote: None },
             log,
             memberships: vec![(Index(1), Membership::of_voters(members))],
+            snapshot: None,
             applied: Index::ZERO,
         };
         let core = raft::Node::new(NodeId(1), Options::default(), 7, restored);
@@ -217,7 +218,7 @@ async fn a_full_disk_leaves_terms_and_votes_alone() {
         }
     }
     // The leader is silent for the follower's whole patience only in ticks; its own successor asks.
-    let vote = Vote { pre: false, campaign: Term(6), last: LogId::new(5, 9) };
+    let vote = Vote { pre: false, campaign: Term(6), last: LogId::new(5, 9), transfer: false };
     let body = answered(world.ask(2, 6, Message::Vote(vote))).await;
     let reply = decode_envelope(RaftCall::Vote, Direction::Reply, &body).unwrap();
     assert!(matches!(&reply.message, Message::VoteReply(reply) if reply.granted), "{reply:?}");

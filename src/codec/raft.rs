@@ -1,5 +1,5 @@
-//! How nodes' messages look on the wire: arguments and replies of `Raft.Vote`, `Raft.Append` and
-//! `Raft.Heartbeat`.
+//! How nodes' messages look on the wire: arguments and replies of `Raft.Vote`, `Raft.Append`,
+//! `Raft.Heartbeat`, `Raft.Install` and `Raft.TimeoutNow`.
 //!
 //! Each is one map: `f` from, `t` to, `e` term, `r` request, and `m` with the message's own fields.
 //! Which message `m` holds follows from the method and from whether it is the call or its reply. An
@@ -23,7 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use super::msgpack::{DecodeError, decode_shared, encode_sized};
 use super::shared;
-use crate::raft::message::{Append, AppendReply, Heartbeat, HeartbeatReply, Vote, VoteReply};
+use crate::raft::message::{
+    Append, AppendReply, Heartbeat, HeartbeatReply, Install, InstallReply, TimeoutNow,
+    TimeoutNowReply, Vote, VoteReply,
+};
 use crate::raft::{
     Entry, Envelope, Index, LogId, Membership, Message, NodeId, Payload, RequestId, Term,
 };
@@ -37,6 +40,21 @@ pub enum RaftCall {
     Append,
     /// `Raft.Heartbeat`.
     Heartbeat,
+    /// `Raft.Install`.
+    Install,
+    /// `Raft.TimeoutNow`.
+    TimeoutNow,
+}
+
+impl RaftCall {
+    /// Every one of them.
+    pub const ALL: [RaftCall; 5] = [
+        RaftCall::Vote,
+        RaftCall::Append,
+        RaftCall::Heartbeat,
+        RaftCall::Install,
+        RaftCall::TimeoutNow,
+    ];
 }
 
 /// Which way a message goes.
@@ -58,6 +76,10 @@ pub fn route(message: &Message) -> (RaftCall, Direction) {
         Message::AppendReply(_) => (RaftCall::Append, Direction::Reply),
         Message::Heartbeat(_) => (RaftCall::Heartbeat, Direction::Request),
         Message::HeartbeatReply(_) => (RaftCall::Heartbeat, Direction::Reply),
+        Message::Install(_) => (RaftCall::Install, Direction::Request),
+        Message::InstallReply(_) => (RaftCall::Install, Direction::Reply),
+        Message::TimeoutNow(_) => (RaftCall::TimeoutNow, Direction::Request),
+        Message::TimeoutNowReply(_) => (RaftCall::TimeoutNow, Direction::Reply),
     }
 }
 
@@ -77,6 +99,10 @@ pub fn encode_envelope(envelope: &Envelope) -> Bytes {
         Message::AppendReply(message) => wrap(envelope, message, 0),
         Message::Heartbeat(message) => wrap(envelope, message, 0),
         Message::HeartbeatReply(message) => wrap(envelope, message, 0),
+        Message::Install(message) => wrap(envelope, message, message.snapshot.membership.size()),
+        Message::InstallReply(message) => wrap(envelope, message, 0),
+        Message::TimeoutNow(message) => wrap(envelope, message, 0),
+        Message::TimeoutNowReply(message) => wrap(envelope, message, 0),
     }
 }
 
@@ -108,6 +134,18 @@ pub fn decode_envelope(
         }
         (RaftCall::Heartbeat, Direction::Reply) => {
             unwrap::<HeartbeatReply>(bytes, |m| Ok(Message::HeartbeatReply(m)))
+        }
+        (RaftCall::Install, Direction::Request) => {
+            unwrap::<Install>(bytes, |m| Ok(Message::Install(m)))
+        }
+        (RaftCall::Install, Direction::Reply) => {
+            unwrap::<InstallReply>(bytes, |m| Ok(Message::InstallReply(m)))
+        }
+        (RaftCall::TimeoutNow, Direction::Request) => {
+            unwrap::<TimeoutNow>(bytes, |m| Ok(Message::TimeoutNow(m)))
+        }
+        (RaftCall::TimeoutNow, Direction::Reply) => {
+            unwrap::<TimeoutNowReply>(bytes, |m| Ok(Message::TimeoutNowReply(m)))
         }
     }
 }

@@ -23,12 +23,23 @@ pub(super) struct Campaign {
 }
 
 impl Campaign {
-    /// Asks every other voter. A question changes nothing, so one's own yes counts at once; one's own
-    /// vote counts when it is durable ([`Campaign::own_vote_durable`]).
-    pub(super) fn start(common: &mut Common, pre: bool) -> Campaign {
-        let term = if pre { common.term().next() } else { common.term() };
-        let needs = if pre { Needs::Term } else { Needs::Vote };
-        let vote = Vote { pre, campaign: term, last: common.log.last() };
+    /// Asks every other voter whether it would vote for this node. A question changes nothing, so one's
+    /// own yes counts at once.
+    pub(super) fn pre_vote(common: &mut Common) -> Campaign {
+        let (term, last) = (common.term().next(), common.log.last());
+        let mut campaign = Campaign::ask(common, Vote::pre(term, last), Needs::Term);
+        campaign.votes.insert(common.id, true);
+        campaign
+    }
+
+    /// Asks every other voter for its vote in the present term. One's own counts when it is durable
+    /// ([`Campaign::own_vote_durable`]).
+    pub(super) fn vote(common: &mut Common, transfer: bool) -> Campaign {
+        let vote = Vote { transfer, ..Vote::real(common.term(), common.log.last()) };
+        Campaign::ask(common, vote, Needs::Vote)
+    }
+
+    fn ask(common: &mut Common, vote: Vote, needs: Needs) -> Campaign {
         let membership = common.membership();
         let others: Vec<NodeId> = membership.members.keys().copied().collect();
         let others: Vec<NodeId> = others
@@ -41,9 +52,9 @@ impl Campaign {
             asked.insert(to, request);
             common.send(to, request, Message::Vote(vote), needs);
         }
-        let votes = if pre { BTreeMap::from([(common.id, true)]) } else { BTreeMap::new() };
         let timeout = common.draw_timeout();
-        Campaign { pre, term, asked, votes, elapsed: 0, timeout }
+        let Vote { pre, campaign: term, .. } = vote;
+        Campaign { pre, term, asked, votes: BTreeMap::new(), elapsed: 0, timeout }
     }
 
     /// Counts one tick. True: this round has taken too long.

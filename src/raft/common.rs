@@ -11,9 +11,10 @@ use super::effects::{Effects, ReadOutcome, ReadToken, Refusal};
 use super::log_shape::LogShape;
 use super::membership::Membership;
 use super::message::{Envelope, Message, RequestId};
-use super::node::Restored;
 use super::options::Options;
-use super::types::{Entry, HardState, Index, NodeId, Payload, Term};
+use super::snapshot::{SnapshotMeta, purge_point};
+use super::status::Restored;
+use super::types::{Entry, HardState, Index, LogId, NodeId, Payload, Term};
 
 #[derive(Clone, Debug)]
 pub(super) struct Common {
@@ -24,9 +25,12 @@ pub(super) struct Common {
     /// As of now; `disk` knows what of it is durable.
     hard_state: HardState,
     pub(super) log: LogShape,
-    /// Every membership in the log, oldest first, never empty. The last one is active: from being
-    /// appended, not from being committed (M1).
+    /// The membership as of the snapshot, if there is one, then every membership in the log behind it,
+    /// oldest first, never empty. The last one is active: from being appended, not from being committed
+    /// (M1).
     memberships: Vec<(Index, Arc<Membership>)>,
+    /// The last entry of the newest snapshot, taken or installed; zero if there is none.
+    snapshot: LogId,
     /// Never goes back (S6); at most the log's last index.
     commit: Index,
     /// At most `commit`.
@@ -41,12 +45,17 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn new(id: NodeId, options: Options, seed: u64, restored: Restored) -> Common {
-        let Restored { hard_state, log, memberships, applied } = restored;
+        let Restored { hard_state, log, memberships, snapshot, applied } = restored;
         let last = log.last();
+        let covered = snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
         assert!(last.term <= hard_state.term, "no entry is newer than the term (S7)");
         assert!(applied <= last.index, "applied {applied} is behind the log's end {last} (S10)");
         assert!(applied.next() >= log.first_index(), "a hole between {applied} and the log (S10)");
-        assert!(!memberships.is_empty(), "a log begins with the founding membership");
+        let base = log.base();
+        assert!(base.index <= covered.index, "a hole between {covered} and the log (S10)");
+        assert!(log.holds(covered), "the log does not go on from the snapshot at {covered} (S10)");
+        assert!(applied >= covered.index, "a state machine older than its snapshot (D14)");
+        let memberships = memberships_from(memberships, snapshot, last);
         let problems = options.problems();
         assert!(problems.is_empty(), "unusable options: {}", problems.join("; "));
         Common {
@@ -56,7 +65,8 @@ impl Common {
             hard_state,
             disk: Disk::new(hard_state, last.index),
             log,
-            memberships: memberships.into_iter().map(|(at, m)| (at, Arc::new(m))).collect(),
+            memberships,
+            snapshot: covered,
             commit: applied,
             applied,
             disk_full: false,
@@ -86,9 +96,58 @@ impl Common {
         &self.memberships.last().expect("never empty").1
     }
 
+    /// The same, to keep.
+    pub(super) fn shared_membership(&self) -> &Arc<Membership> {
+        &self.memberships.last().expect("never empty").1
+    }
+
     /// Where the active membership stands in the log.
     pub(super) fn membership_index(&self) -> Index {
         self.memberships.last().expect("never empty").0
+    }
+
+    /// The last entry of the newest snapshot.
+    pub(super) fn snapshot(&self) -> LogId {
+        self.snapshot
+    }
+
+    /// What a snapshot of the state machine as of `last` carries (M6).
+    pub(super) fn snapshot_at(&self, last: LogId) -> SnapshotMeta {
+        let behind = self.memberships.partition_point(|(at, _)| *at <= last.index);
+        let (membership_index, membership) =
+            self.memberships[behind.checked_sub(1).expect("snapshots only go forward")].clone();
+        SnapshotMeta { last, membership, membership_index }
+    }
+
+    /// A snapshot of what is applied is durable.
+    pub(super) fn set_snapshot(&mut self, last: LogId) {
+        assert!(last.index <= self.applied, "a snapshot holds what is applied (S6)");
+        assert!(self.log.holds(last), "a snapshot is of this log (S10)");
+        let kept = self.memberships.partition_point(|(at, _)| *at <= last.index).saturating_sub(1);
+        self.memberships.drain(..kept);
+        self.snapshot = last;
+    }
+
+    /// Takes a snapshot that reaches further than what is committed here, in place of the log.
+    pub(super) fn install(&mut self, snapshot: SnapshotMeta) {
+        let last = snapshot.last;
+        assert!(last.index > self.commit, "a snapshot at or below commit is ignored (L8)");
+        assert!(last.term <= self.term(), "no entry is newer than the term (S13)");
+        self.log = LogShape::new(last);
+        self.memberships = vec![(snapshot.membership_index, Arc::clone(&snapshot.membership))];
+        self.disk.install(snapshot, self.commit);
+        self.snapshot = last;
+        self.commit = last.index;
+    }
+
+    /// Purges what the snapshot covers and nobody needs; `pins` are the indices behind which somebody
+    /// does.
+    pub(super) fn purge(&mut self, pins: impl Iterator<Item = Index>) {
+        let upto = purge_point(&self.log, self.snapshot.index, &self.options, pins);
+        if upto > self.log.base().index {
+            self.log.purge_upto(upto);
+            self.effects.purge = Some(self.log.base());
+        }
     }
 
     pub(super) fn is_voter(&self) -> bool {
@@ -182,10 +241,15 @@ impl Common {
     /// Ends an input: closes the disk's batch and hands out everything that was caused.
     pub(super) fn take_effects(&mut self) -> Effects {
         self.effects.persist = self.disk.take();
+        if let Some(snapshot) = self.disk.take_installed() {
+            self.reported_commit = self.reported_commit.max(snapshot.last.index);
+            self.effects.restore = Some(snapshot);
+        }
         // The state machine reads entries back from the log, and must never be ahead of a log that
-        // lost its tail in a crash (S10): what is committed elsewhere waits for this disk.
+        // lost its tail in a crash (S10): what is committed elsewhere waits for this disk. What a
+        // snapshot on its way covers may be gone before it is read.
         let appliable = self.commit.min(self.disk.persisted());
-        if appliable > self.reported_commit {
+        if appliable > self.reported_commit && !self.disk.installs() {
             self.reported_commit = appliable;
             self.effects.commit = Some(appliable);
         }
@@ -198,4 +262,26 @@ impl Common {
 fn first_request(seed: u64) -> RequestId {
     // Not the generator of the timeouts, whose sequence the stories of the tests tell.
     RequestId(SmallRng::seed_from_u64(!seed).random::<u64>() >> 2)
+}
+
+/// The memberships a node begins with.
+fn memberships_from(
+    in_log: Vec<(Index, Membership)>,
+    snapshot: Option<SnapshotMeta>,
+    last: LogId,
+) -> Vec<(Index, Arc<Membership>)> {
+    let mut all: Vec<(Index, Arc<Membership>)> = Vec::new();
+    let mut covered = Index::ZERO;
+    if let Some(snapshot) = snapshot {
+        covered = snapshot.membership_index;
+        all.push((covered, snapshot.membership));
+    }
+    let behind = in_log.into_iter().filter(|(at, _)| *at > covered);
+    all.extend(behind.map(|(at, membership)| (at, Arc::new(membership))));
+    if all.is_empty() {
+        // A node that waits to be taken in knows nobody, and campaigns and counts nowhere.
+        assert_eq!(last, LogId::ZERO, "a log begins with the founding membership");
+        all.push((Index::ZERO, Arc::default()));
+    }
+    all
 }

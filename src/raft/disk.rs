@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use super::effects::{Persist, PersistToken};
+use super::snapshot::SnapshotMeta;
 use super::types::{Entry, HardState, Index, Term};
 
 /// What must be durable before a message leaves, besides the term it carries (correctness 6.1).
@@ -22,10 +23,12 @@ pub(super) enum Needs {
 }
 
 /// One batch that has not completed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Batch {
     token: PersistToken,
     hard_state: Option<HardState>,
+    /// A snapshot that this batch installs.
+    install: Option<SnapshotMeta>,
     /// How far the log *as it is now* is durable once this batch completes. A later truncation lowers
     /// it, so that the completion of a batch whose tail was rewritten meanwhile proves nothing about
     /// the new tail (the ABA race of asynchronous storage).
@@ -44,6 +47,8 @@ pub(super) struct Disk {
     waiting: u32,
     /// The batch of the present input, open until the input ends.
     open: Option<Persist>,
+    /// A snapshot that is durable since the last look.
+    installed: Option<SnapshotMeta>,
 }
 
 impl Disk {
@@ -56,6 +61,7 @@ impl Disk {
             persisted,
             waiting: 0,
             open: None,
+            installed: None,
         }
     }
 
@@ -102,6 +108,32 @@ impl Disk {
         }
     }
 
+    /// Asks for a snapshot in place of the whole log. Of the former log only what is committed is part
+    /// of the new one.
+    pub(super) fn install(&mut self, snapshot: SnapshotMeta, committed: Index) {
+        let (persist, _) = self.open();
+        let empty = persist.truncate_after.is_none() && persist.entries.is_empty();
+        assert!(empty && persist.install.is_none(), "a snapshot comes before everything (S3)");
+        persist.install = Some(snapshot.clone());
+        self.persisted = self.persisted.min(committed);
+        for batch in &mut self.batches {
+            batch.upto = batch.upto.min(committed);
+        }
+        let batch = self.batches.back_mut().expect("the open batch is the newest");
+        batch.upto = snapshot.last.index;
+        batch.install = Some(snapshot);
+    }
+
+    /// Whether a snapshot is on its way to the disk.
+    pub(super) fn installs(&self) -> bool {
+        self.batches.iter().any(|batch| batch.install.is_some())
+    }
+
+    /// The newest snapshot that has become durable since this was last asked.
+    pub(super) fn take_installed(&mut self) -> Option<SnapshotMeta> {
+        self.installed.take()
+    }
+
     /// Asks for an entry behind the last.
     pub(super) fn append(&mut self, entry: Entry) {
         let (persist, batch) = self.open();
@@ -127,6 +159,9 @@ impl Disk {
             if let Some(hard_state) = batch.hard_state {
                 assert_no_regress(self.durable, hard_state);
                 self.durable = hard_state;
+            }
+            if batch.install.is_some() {
+                self.installed = batch.install;
             }
             self.persisted = self.persisted.max(batch.upto);
             self.waiting = 0;
@@ -181,12 +216,14 @@ impl Disk {
         if self.open.is_none() {
             self.issued = PersistToken(self.issued.0 + 1);
             let upto = self.asked_upto();
-            self.batches.push_back(Batch { token: self.issued, hard_state: None, upto });
+            let batch = Batch { token: self.issued, hard_state: None, install: None, upto };
+            self.batches.push_back(batch);
         }
         let token = self.issued;
         let persist = self.open.get_or_insert_with(|| Persist {
             token,
             hard_state: None,
+            install: None,
             truncate_after: None,
             entries: Vec::new(),
         });
@@ -247,6 +284,33 @@ mod tests {
         disk.complete(vote.expect("a batch"));
         assert_eq!(disk.awaits(voted, Needs::Vote), None);
         assert_eq!(disk.awaits(voted, Needs::Entries(Index(2))), log);
+    }
+
+    /// Of a log that a snapshot replaces, only what was committed is worth anything, whatever of it
+    /// completes meanwhile.
+    #[test]
+    fn a_snapshot_on_its_way_makes_the_former_tail_worthless() {
+        let mut disk = Disk::new(HardState { term: Term(2), vote: None }, Index(3));
+        disk.append(entry(2, 4));
+        let entries = disk.take().expect("a batch").token;
+        let membership = std::sync::Arc::default();
+        let last = LogId::new(3, 9);
+        let snapshot = SnapshotMeta { last, membership, membership_index: Index(1) };
+        disk.install(snapshot.clone(), Index(2));
+        let install = disk.take().expect("a batch").token;
+        disk.append(entry(3, 10));
+        let behind = disk.take().expect("a batch").token;
+
+        assert_eq!(disk.persisted(), Index(2));
+        disk.complete(entries);
+        assert_eq!((disk.persisted(), disk.installs()), (Index(2), true));
+        let state = disk.durable();
+        assert_eq!(disk.awaits(state, Needs::Entries(Index(9))), Some(install));
+        disk.complete(install);
+        assert_eq!((disk.persisted(), disk.take_installed()), (Index(9), Some(snapshot)));
+        assert_eq!((disk.take_installed(), disk.installs()), (None, false));
+        disk.complete(behind);
+        assert_eq!(disk.persisted(), Index(10));
     }
 
     #[test]

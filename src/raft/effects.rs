@@ -2,16 +2,22 @@
 //!
 //! The ordering contract, which the runtime carries out in one function and in this order:
 //!
+//! 0. `membership` names the peers from now on: whoever is new in it may be sent to in this very input.
 //! 1. `persist` is handed to the disk. Batches complete in the order in which they were handed over;
 //!    each completion comes back as [`Node::persisted`](super::node::Node::persisted) with its token.
 //! 2. `send_now` may leave at once: nothing in it claims anything that is not durable (S17).
-//! 3. `replicate` may leave at once: a leader sends entries while its own write is in flight, and
+//! 3. `replicate` and `snapshots` may leave at once: a leader sends entries while its own write is in flight, and
 //!    counts itself only after `persisted` (dissertation 10.2.1).
 //! 4. `send_after_persist` is held back until the disk has completed the named token.
-//! 5. `commit` lets the state machine apply.
+//! 5. `restore` replaces the state machine's content, `commit` lets it apply, `purge` frees what no
+//!    one needs any more.
 //! 6. `reads` and `soft_state` are answers for waiting clients and for status.
 
+use std::sync::Arc;
+
+use super::membership::Membership;
 use super::message::{Envelope, RequestId};
+use super::snapshot::SnapshotMeta;
 use super::types::{Entry, HardState, Index, LogId, NodeId, SoftState, Term};
 
 /// Names one batch handed to the disk; they grow by one.
@@ -23,14 +29,20 @@ pub struct PersistToken(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadToken(pub u64);
 
-/// One batch for the disk, atomic and in order: first the hard state, then the truncation, then the
-/// entries.
+/// One batch for the disk, in order: first the hard state, then the snapshot, then the truncation, then
+/// the entries. Truncation and entries are one atomic step (L2); a crash before or after an installed
+/// snapshot leaves the log it replaces, or the snapshot with a log that begins behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persist {
     /// Reported back when all of it is durable.
     pub token: PersistToken,
     /// New term and vote, if they changed.
     pub hard_state: Option<HardState>,
+    /// Make this snapshot, received and checked, the current one (its file and its directory entry
+    /// durable), and the log an empty one that begins behind it: nothing of the present log stays,
+    /// since it does not hold the snapshot's last entry. Recovery finishes what a crash interrupts: a
+    /// log that does not hold the snapshot's last entry goes.
+    pub install: Option<SnapshotMeta>,
     /// Drop everything behind this index before appending; a conflicting suffix (Raft §5.3, L1, L2).
     pub truncate_after: Option<Index>,
     /// Entries to append, contiguous.
@@ -56,6 +68,23 @@ pub struct SendRange {
     pub commit: Index,
 }
 
+/// A peer whose log ends before this leader's begins should get a snapshot. The runtime sends the
+/// newest one it has, at least `snapshot`, then an [`Install`](super::message::Install) with this
+/// request id, whose answer comes back as a message. If it gives up at any step, that is
+/// [`Node::unanswered`](super::node::Node::unanswered); until then the core sends this peer nothing but
+/// heartbeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendSnapshot {
+    /// The peer.
+    pub to: NodeId,
+    /// Copied into the envelope of the install.
+    pub request: RequestId,
+    /// The leader's term, copied into that envelope.
+    pub term: Term,
+    /// The last entry of the newest snapshot the core knows.
+    pub snapshot: LogId,
+}
+
 /// Why a proposal or a read is not carried out. In each case nothing entered the log (C3: refused).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -66,6 +95,11 @@ pub enum Refusal {
     },
     /// The uncommitted bytes are at their limit; try again.
     Busy,
+    /// This node is handing the leadership over; try again, best at the successor (E12).
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
     /// The disk has no room for entries, and nobody else is known to lead.
     NoSpace,
 }
@@ -83,6 +117,9 @@ pub struct ReadOutcome {
 #[must_use = "effects that are not run are lost messages and lost writes"]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
+    /// The active membership, if it is another than before: appended, restored by a truncation, or
+    /// brought by a snapshot (M1).
+    pub membership: Option<Arc<Membership>>,
     /// For the disk.
     pub persist: Option<Persist>,
     /// Messages that may leave at once.
@@ -92,10 +129,20 @@ pub struct Effects {
     pub send_after_persist: Vec<(PersistToken, Envelope)>,
     /// Appends to read and send.
     pub replicate: Vec<SendRange>,
+    /// Snapshots to send.
+    pub snapshots: Vec<SendSnapshot>,
+    /// This installed snapshot is durable: the state machine takes over its content, sessions and all,
+    /// then [`Node::applied`](super::node::Node::applied) is called with its last index. Entries of the
+    /// former log that were handed out for applying before may be gone; the snapshot covers them.
+    pub restore: Option<SnapshotMeta>,
     /// What may be applied, if it moved: everything up to and including this index. It is committed,
     /// and on this node's own disk as well, so that the state machine is never ahead of a log that
     /// lost its tail (S10). It only grows (S6).
     pub commit: Option<Index>,
+    /// The entries up to and including this one may leave the disk, now or at any later time: a durable
+    /// snapshot covers them. Before a range that was asked for is read they may be gone; such a request
+    /// is [`Node::unanswered`](super::node::Node::unanswered).
+    pub purge: Option<LogId>,
     /// Reads that can be answered or must be refused.
     pub reads: Vec<ReadOutcome>,
     /// Role, term or leader, if one changed.

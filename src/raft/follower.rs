@@ -3,7 +3,9 @@
 use super::commit;
 use super::common::Common;
 use super::disk::Needs;
-use super::message::{Append, AppendReply, Heartbeat, HeartbeatReply, Message, RequestId};
+use super::message::{
+    Append, AppendReply, Heartbeat, HeartbeatReply, Install, InstallReply, Message, RequestId,
+};
 use super::types::{Index, LogId, NodeId};
 
 /// Invariants: `verified` is at most the log's last index; one leader a term (S1).
@@ -140,5 +142,36 @@ impl Follower {
         common.raise_commit(commit::of_follower(heartbeat.commit, self.verified));
         let reply = HeartbeatReply { round: heartbeat.round };
         common.send(from, request, Message::HeartbeatReply(reply), Needs::Term);
+    }
+
+    /// A snapshot of the leader of this term has arrived, complete and checked.
+    pub(super) fn install(
+        &mut self,
+        common: &mut Common,
+        from: NodeId,
+        request: RequestId,
+        install: Install,
+    ) {
+        let snapshot = install.snapshot;
+        let last = snapshot.last;
+        let known = common.log.term_at(last.index);
+        let contradicts = last.index <= common.commit() && known.is_some_and(|it| it != last.term);
+        if contradicts || last.term > common.term() || !snapshot.is_sound() {
+            // Nothing that is committed here is given up for it (S10).
+            let reply = Message::InstallReply(InstallReply::Refused);
+            common.send(from, request, reply, Needs::Term);
+            return;
+        }
+        if last.index > common.commit() {
+            if known == Some(last.term) {
+                // The log holds all of it, so that only the commit is news.
+                common.raise_commit(last.index);
+            } else {
+                common.install(snapshot);
+            }
+            self.verified = self.verified.max(last.index);
+        }
+        let reply = Message::InstallReply(InstallReply::Installed { matched: last.index });
+        common.send(from, request, reply, Needs::Entries(last.index));
     }
 }

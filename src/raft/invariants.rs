@@ -8,7 +8,9 @@ pub(super) fn check(node: &Node) {
     let last = common.log.last();
     let durable = common.disk.durable();
 
-    assert!(common.log.base().index <= common.commit(), "what is purged is committed (S6)");
+    let snapshot = common.snapshot().index;
+    assert!(common.log.base().index <= snapshot, "what is purged is in a snapshot (S6)");
+    assert!(snapshot <= common.commit(), "what a snapshot holds is committed (S6)");
     assert!(common.applied() <= common.commit(), "what is applied is committed (S6)");
     assert!(common.commit() <= last.index, "commit is within the log (S6)");
     assert!(last.term <= common.term(), "no entry is newer than the term (S13)");

@@ -7,25 +7,30 @@ use bytes::Bytes;
 use super::commit;
 use super::common::Common;
 use super::disk::Needs;
-use super::effects::{ReadToken, Refusal, SendRange};
-use super::message::{AppendReply, Heartbeat, HeartbeatReply, Message, ReadRound, RequestId};
+use super::effects::{ReadToken, Refusal, SendRange, SendSnapshot};
+use super::message::{
+    AppendReply, Heartbeat, HeartbeatReply, InstallReply, Message, ReadRound, RequestId,
+};
 use super::progress::Progress;
 use super::quorum;
 use super::read_index::Reads;
+use super::transfer::Transfer;
 use super::types::{Entry, Index, LogId, NodeId, Payload};
 
-/// Invariants: `peers` are the other members; everything behind and at `first` is of this term.
+/// Invariants: `peers` are the other members, and those that have just left; everything behind and at `first` is of this term.
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
     /// This leadership's first entry, a no-op. Until it is committed no read is answered (R1) and
     /// nothing older is known to be committed (S9).
     first: Index,
-    peers: BTreeMap<NodeId, Progress>,
+    pub(super) peers: BTreeMap<NodeId, Progress>,
     /// Ticks since the last regular heartbeats; those of read rounds come in between.
     elapsed: u32,
     reads: Reads,
     /// Bytes of the entries behind the commit index.
     uncommitted: u64,
+    /// The leadership is being handed over.
+    pub(super) transfer: Option<Transfer>,
 }
 
 impl Leader {
@@ -36,8 +41,14 @@ impl Leader {
         let peers =
             members.filter(|id| **id != common.id).map(|id| (*id, Progress::new(next))).collect();
         let uncommitted = common.log.bytes(common.commit(), common.log.last().index);
-        let mut leader =
-            Leader { first: next, peers, elapsed: 0, reads: Reads::default(), uncommitted };
+        let mut leader = Leader {
+            first: next,
+            peers,
+            elapsed: 0,
+            reads: Reads::default(),
+            uncommitted,
+            transfer: None,
+        };
         leader.append(common, Payload::Noop);
         leader.replicate(common);
         leader.send_heartbeats(common);
@@ -46,6 +57,11 @@ impl Leader {
 
     pub(super) fn peers(&self) -> impl Iterator<Item = (NodeId, &Progress)> {
         self.peers.iter().map(|(id, progress)| (*id, progress))
+    }
+
+    /// How far a peer's disk is known to hold this log.
+    pub(super) fn matched(&self, id: NodeId) -> Index {
+        self.peers.get(&id).map_or(Index::ZERO, Progress::matched)
     }
 
     pub(super) fn first(&self) -> Index {
@@ -76,6 +92,9 @@ impl Leader {
         {
             return false;
         }
+        self.tick_transfer(common);
+        self.forget_the_departed(common);
+        self.complete_change(common);
         self.elapsed += 1;
         if self.elapsed >= common.options.heartbeat_ticks {
             self.elapsed = 0;
@@ -85,8 +104,15 @@ impl Leader {
             self.send_heartbeats(common);
             self.peers.values_mut().for_each(Progress::resume);
             self.replicate(common);
+            self.purge(common);
         }
         true
+    }
+
+    /// Purges what no peer needs any more (Raft §7).
+    pub(super) fn purge(&self, common: &mut Common) {
+        let limit = common.election_min();
+        common.purge(self.peers.values().filter_map(|progress| progress.pin(limit)));
     }
 
     /// Appends the commands, all or none.
@@ -95,6 +121,7 @@ impl Leader {
         common: &mut Common,
         commands: Vec<Bytes>,
     ) -> Result<LogId, Refusal> {
+        self.accepts()?;
         let payloads: Vec<Payload> = commands.into_iter().map(Payload::Command).collect();
         let bytes: u64 = payloads.iter().map(|payload| u64::from(payload.size())).sum();
         if self.uncommitted > 0 && self.uncommitted + bytes > common.options.uncommitted_bytes {
@@ -108,7 +135,7 @@ impl Leader {
         Ok(first)
     }
 
-    fn append(&mut self, common: &mut Common, payload: Payload) {
+    pub(super) fn append(&mut self, common: &mut Common, payload: Payload) {
         let id = LogId { term: common.term(), index: common.log.last().index.next() };
         self.uncommitted += u64::from(payload.size());
         common.append(Entry { id, payload });
@@ -116,8 +143,10 @@ impl Leader {
 
     /// A linearizable read has arrived.
     pub(super) fn read(&mut self, common: &mut Common, token: ReadToken) {
-        if self.reads.len() >= common.options.pending_reads {
-            common.answer_read(token, Err(Refusal::Busy));
+        let full = self.reads.len() >= common.options.pending_reads;
+        let busy = if full { Err(Refusal::Busy) } else { Ok(()) };
+        if let Err(refusal) = self.accepts().and(busy) {
+            common.answer_read(token, Err(refusal));
             return;
         }
         self.reads.arrive(token);
@@ -151,7 +180,7 @@ impl Leader {
         common.commit() >= self.first
     }
 
-    fn send_heartbeats(&self, common: &mut Common) {
+    pub(super) fn send_heartbeats(&self, common: &mut Common) {
         let round = self.reads.newest();
         for (id, progress) in &self.peers {
             let commit = common.commit().min(progress.matched());
@@ -162,7 +191,7 @@ impl Leader {
     }
 
     /// Sends to every peer what may be sent to it.
-    fn replicate(&mut self, common: &mut Common) {
+    pub(super) fn replicate(&mut self, common: &mut Common) {
         for (id, progress) in &mut self.peers {
             replicate_to(*id, progress, common);
         }
@@ -191,6 +220,31 @@ impl Leader {
         if let Some(progress) = self.peers.get_mut(&from) {
             replicate_to(from, progress, common);
         }
+        self.advance_transfer(common);
+    }
+
+    /// A peer has answered a snapshot.
+    pub(super) fn install_reply(
+        &mut self,
+        common: &mut Common,
+        from: NodeId,
+        request: RequestId,
+        reply: InstallReply,
+    ) {
+        let Some(progress) = self.peers.get_mut(&from) else { return };
+        progress.heard();
+        match reply {
+            InstallReply::Installed { matched } => {
+                if progress.installed(request, matched, common.commit()) {
+                    self.advance_commit(common);
+                }
+            }
+            InstallReply::Refused => progress.unanswered(request),
+        }
+        if let Some(progress) = self.peers.get_mut(&from) {
+            replicate_to(from, progress, common);
+        }
+        self.advance_transfer(common);
     }
 
     /// A peer has answered a heartbeat.
@@ -214,6 +268,7 @@ impl Leader {
         if let Some(progress) = self.peers.get_mut(&peer) {
             progress.unanswered(request);
         }
+        self.end_transfer(request);
     }
 
     /// Commits what a quorum has on disk, oneself included as far as the own disk has completed.
@@ -222,7 +277,7 @@ impl Leader {
             if id == common.id {
                 return common.disk.persisted();
             }
-            self.peers.get(&id).map_or(Index::ZERO, Progress::matched)
+            self.matched(id)
         });
         let before = common.commit();
         if let Some(upto) = upto.filter(|upto| *upto > before) {
@@ -230,12 +285,19 @@ impl Leader {
             common.raise_commit(upto);
             // Reads that waited for this leadership's first commit can begin now.
             self.confirm_reads(common);
+            self.complete_change(common);
         }
     }
 }
 
 fn replicate_to(to: NodeId, progress: &mut Progress, common: &mut Common) {
     assert_eq!(common.disk.durable().term, common.term(), "a leader's term is durable (S17)");
+    if progress.wants_snapshot() {
+        let (request, snapshot) = (common.next_request(), common.snapshot());
+        assert!(snapshot.index >= common.log.base().index, "what is purged is in a snapshot (S6)");
+        progress.snapshot_sent(request, snapshot);
+        common.effects.snapshots.push(SendSnapshot { to, request, term: common.term(), snapshot });
+    }
     while let Some(range) = progress.next_range(&common.log, &common.options) {
         let request = common.next_request();
         progress.sent(request, range);

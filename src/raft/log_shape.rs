@@ -96,6 +96,46 @@ impl LogShape {
         self.sizes.truncate(offset(self.base.index, after));
     }
 
+    /// Drops everything up to and including an index, which becomes the purge point; nothing if it is
+    /// purged already.
+    ///
+    /// # Panics
+    /// If the log does not reach that far.
+    pub fn purge_upto(&mut self, upto: Index) {
+        if upto <= self.base.index {
+            return;
+        }
+        let term = self.term_at(upto).expect("only what is there can be purged (S10)");
+        let behind = (self.last_index() > upto).then(|| self.term_at(upto.next())).flatten();
+        self.sizes.drain(..offset(self.base.index, upto));
+        while self.runs.front().is_some_and(|run| run.index <= upto) {
+            self.runs.pop_front();
+        }
+        self.base = LogId { term, index: upto };
+        // The run that held `upto` may go on behind it.
+        if let Some(term) = behind
+            && self.runs.front().is_none_or(|run| run.term != term)
+        {
+            self.runs.push_front(LogId { term, index: upto.next() });
+        }
+    }
+
+    /// The lowest index behind which the entries up to and including `upto` have at most so many
+    /// bytes; at least the purge point.
+    #[must_use]
+    pub fn tail(&self, upto: Index, max_bytes: u64) -> Index {
+        let (mut after, mut bytes) = (upto.max(self.base.index), 0);
+        let held = offset(self.base.index, upto).min(self.sizes.len());
+        for size in self.sizes.range(..held).rev() {
+            bytes += u64::from(*size);
+            if bytes > max_bytes {
+                break;
+            }
+            after = after.prev();
+        }
+        after
+    }
+
     /// The last log id at or below `upto` whose term is at most `term`; the purge point if there is
     /// none. Both sides of conflict back-tracking search with it (Raft §5.3, L5).
     #[must_use]
@@ -186,7 +226,7 @@ mod tests {
         fn equals_a_plain_list(
             base in prop_oneof![Just(LogId::ZERO), Just(LogId::new(2, 7))],
             steps in prop::collection::vec((0u64..3, 1u32..50), 0..20),
-            keep in 0usize..21,
+            (keep, purge) in (0usize..21, 0usize..21),
             (upto, term, after) in (0u64..30, 0u64..30, 0u64..30),
             (max_bytes, max_entries) in (1u64..200, 1u64..6),
         ) {
@@ -194,7 +234,13 @@ mod tests {
             let keep = keep.min(plain.entries.len());
             shape.truncate_after(Index(base.index.0 + keep as u64));
             plain.entries.truncate(keep);
+            let purge = purge.min(plain.entries.len());
+            let base = plain.ids()[purge];
+            shape.purge_upto(base.index);
+            plain.entries.drain(..purge);
+            plain.base = base;
             let ids = plain.ids();
+            prop_assert_eq!(shape.base(), base);
 
             prop_assert_eq!(shape.last(), *ids.last().expect("the base"));
             prop_assert_eq!(shape.runs().count(), {
@@ -216,6 +262,13 @@ mod tests {
                 .map(|id| u64::from(size_of(id)))
                 .sum();
             prop_assert_eq!(shape.bytes(Index(after), Index(upto)), between);
+
+            let end = Index(upto).clamp(base.index, shape.last().index);
+            let tail = shape.tail(end, max_bytes);
+            prop_assert!(tail >= base.index && shape.bytes(tail, end) <= max_bytes);
+            if tail > base.index {
+                prop_assert!(shape.bytes(tail.prev(), end) > max_bytes, "more would fit");
+            }
 
             let after = Index(after.max(base.index.0));
             let (end, bytes) = shape.fit(after, max_bytes, max_entries);

@@ -1,8 +1,7 @@
 //! Who the members are, and what a quorum of them is.
 //!
-//! The type can already express a joint configuration (two majorities needed, Raft §6), so that no
-//! format has to change when membership changes arrive; until then every membership has no outgoing
-//! voters.
+//! While the voters change the membership is joint: two majorities are needed, of the new and of the
+//! outgoing voters (Raft §6). How one membership leads to the next is in `change.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +44,12 @@ impl Membership {
     #[must_use]
     pub fn is_voter(&self, id: NodeId) -> bool {
         self.voters.contains(&id) || self.outgoing.contains(&id)
+    }
+
+    /// Whether a change of the voters is under way.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     /// Whether this node is a member at all.

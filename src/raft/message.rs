@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::SnapshotMeta;
 use super::types::{Entry, Index, LogId, NodeId, Term};
 
 /// Identifies one request of one sender within one process life, so that a reply is matched with its
@@ -60,6 +61,14 @@ pub enum Message {
     Heartbeat(Heartbeat),
     /// Answer to `Heartbeat`.
     HeartbeatReply(HeartbeatReply),
+    /// "Take this snapshot, which you hold complete and checked" (Raft §7).
+    Install(Install),
+    /// Answer to `Install`.
+    InstallReply(InstallReply),
+    /// "Campaign at once, I hand over to you" (dissertation 3.10).
+    TimeoutNow(TimeoutNow),
+    /// Answer to `TimeoutNow`.
+    TimeoutNowReply(TimeoutNowReply),
 }
 
 /// A request for a vote or a pre-vote.
@@ -72,6 +81,27 @@ pub struct Vote {
     pub campaign: Term,
     /// The candidate's last entry, compared as a pair (S12).
     pub last: LogId,
+    /// The leader asked for this campaign: nobody refuses it for that leader's sake (E4, E12).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub transfer: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Vote {
+    /// The question whether a vote would be given.
+    #[must_use]
+    pub fn pre(campaign: Term, last: LogId) -> Vote {
+        Vote { pre: true, campaign, last, transfer: false }
+    }
+
+    /// The request for a vote.
+    #[must_use]
+    pub fn real(campaign: Term, last: LogId) -> Vote {
+        Vote { pre: false, campaign, last, transfer: false }
+    }
 }
 
 /// The answer to a vote request.
@@ -130,4 +160,37 @@ pub struct Heartbeat {
 pub struct HeartbeatReply {
     /// Copied from the heartbeat.
     pub round: ReadRound,
+}
+
+/// A snapshot whose content the receiver's runtime has received and checked. The leader's runtime
+/// makes this message, from the head of the file it has sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Install {
+    /// Which snapshot.
+    pub snapshot: SnapshotMeta,
+}
+
+/// The answer to an install.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstallReply {
+    /// The receiver's disk holds everything up to the snapshot's last entry, by this snapshot or
+    /// because it had it already (L8).
+    Installed {
+        /// The snapshot's last index.
+        matched: Index,
+    },
+    /// Not this one: it contradicts what is committed here (S10), or itself.
+    Refused,
+}
+
+/// A leader's wish to be succeeded by the receiver, whose log it knows to reach as far as its own (E12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutNow {}
+
+/// The answer to a leader that hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutNowReply {
+    /// Whether the receiver campaigns. If not, the leader goes on at once.
+    pub campaigns: bool,
 }

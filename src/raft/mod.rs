@@ -17,7 +17,10 @@
 //!   asks whether it could win (`PreCandidate`), and only if a majority says yes raises the term and
 //!   asks for votes (`Candidate`). A vote goes to the first who asks and whose log is at least as up to
 //!   date (`vote.rs`). Whoever hears a leader gives no vote. A leader that hears no majority gives up
-//!   (check quorum). None of the three works without the others. See `follower.rs`, `candidate.rs`.
+//!   (check quorum). None of the three works without the others. See `follower.rs`, `candidate.rs`,
+//!   `election.rs`.
+//!   A leader can hand over: it accepts nothing new, and its successor skips the question
+//!   (dissertation 3.10, `transfer.rs`).
 //! * **Replication** (§5.3). The *leader* (`leader.rs`) begins with a no-op. For each peer it keeps a
 //!   `Progress` (`progress.rs`): first it *probes* where the logs agree, going back a whole term for
 //!   each refusal, then it *replicates* in a pipeline with a window. A follower overwrites what
@@ -31,6 +34,13 @@
 //! * **Durability** (`disk.rs`). The node works ahead of its disk. What a message claims (a term, a
 //!   vote, entries) decides whether it may leave at once or waits for a batch; this is computed in one
 //!   place, not remembered by each author.
+//!
+//! * **Membership** (§6, `change.rs`, `reconfigure.rs`). A membership is an entry, active from being
+//!   appended, and goes with a truncation (M1). Voters change by joint consensus, one change at a time;
+//!   whoever leads completes it. Learners receive and never count.
+//! * **Snapshots** (§7, `snapshot.rs`). The runtime takes them, stores them and moves them; the core says
+//!   what they carry, how far the log behind one may be purged, which peer needs one, and what a
+//!   follower makes of one that has arrived. It replaces the log in a batch of the disk like any other.
 //!
 //! The core knows the log's *shape* ([`LogShape`]: terms and sizes), never its payloads: they go
 //! through to the disk, and the runtime reads them back for sending. Only memberships are kept.
@@ -49,35 +59,34 @@
 //! | S3 | equal index and term mean equal prefixes | oracle; no gaps: here |
 //! | S4 | a new leader holds everything committed | oracle; a follower that is told otherwise panics |
 //! | S5 | no two nodes commit different entries | oracle |
-//! | S6 | commit only grows; applied ≤ commit ≤ last | both |
+//! | S6 | commit only grows; purged ≤ snapshot ≤ commit ≤ last, applied ≤ commit | both |
 //! | S7 | term and vote never go back, one vote a term | both |
 //! | S8 | a commit is on a majority of disks | oracle, from the disks |
 //! | S9 | only entries of the own term are committed by counting | both |
-//! | S10 | what is committed is never truncated | here |
+//! | S10 | what is committed is never truncated, nor replaced by a snapshot | here |
 //! | S11 | matches only grow; late answers change nothing | here |
 //! | S12 | votes only for logs that are up to date | against a twin |
 //! | S13 | one author a term | oracle; terms in a log never go back: here |
+//! | S14 | one change of the members at a time | both |
+//! | S15 | quorums of consecutive memberships meet | here, and every small case in a test |
 //! | S17 | nothing is said before it is durable | both |
 //!
 //! # Not implemented
 //!
-//! * **Snapshots and purging** (§7): [`LogShape`] has its purge point, and appends below it are taken
-//!   for committed (L3); a leader whose peer needs purged entries has nothing to send yet (L7). The
-//!   third state of `Progress` belongs there.
-//! * **Membership changes** (§6): memberships are active from their append and go with a truncation
-//!   (M1), and quorums can be joint (M3); nobody can propose a change yet, and a leader's peers are those of
-//!   the day it took office. Learners receive and never count.
-//! * **Leadership transfer** (dissertation 3.10): a leader whose disk stands still steps down instead.
+//! * **Handing over by itself**: a leader whose disk stands still steps down; only the runtime asks for a
+//!   transfer.
 //! * **The hellos after a start**, before which no vote is given (lost disks): [`Node`] is not told of
 //!   them yet.
 //!
 //! Founding a cluster is a protocol of its own; here its entry is the first of every log.
 
 mod candidate;
+pub mod change;
 mod commit;
 mod common;
 mod disk;
 pub mod effects;
+mod election;
 mod follower;
 pub mod founding;
 mod invariants;
@@ -90,17 +99,27 @@ pub mod options;
 mod progress;
 mod quorum;
 mod read_index;
+mod reconfigure;
+pub mod snapshot;
+pub mod status;
 #[cfg(test)]
 mod tests;
+mod transfer;
 pub mod types;
 mod vote;
 
-pub use effects::{Effects, Persist, PersistToken, ReadOutcome, ReadToken, Refusal, SendRange};
+pub use change::{ChangeRefusal, MembershipChange};
+pub use effects::{
+    Effects, Persist, PersistToken, ReadOutcome, ReadToken, Refusal, SendRange, SendSnapshot,
+};
 pub use log_shape::LogShape;
 pub use membership::{Member, Membership};
 pub use message::{Envelope, Message, RequestId};
-pub use node::{Node, NodeStatus, Restored};
+pub use node::Node;
 pub use options::Options;
+pub use snapshot::SnapshotMeta;
+pub use status::{NodeStatus, PeerStatus, Restored};
+pub use transfer::TransferRefusal;
 pub use types::{
     Boot, ClusterId, Entry, HardState, Index, LogId, NodeId, Payload, RoleKind, SoftState, Term,
 };

@@ -2,36 +2,25 @@
 //! every role, first of all the rule of terms, and the changes from one role to another; what a role
 //! does by itself is in the role's own file.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::candidate::Campaign;
+use super::change::{ChangeRefusal, MembershipChange};
 use super::common::Common;
 use super::disk::Needs;
 use super::effects::{Effects, PersistToken, ReadToken, Refusal};
 use super::follower::Follower;
 use super::invariants;
 use super::leader::Leader;
-use super::log_shape::LogShape;
 use super::membership::Membership;
-use super::message::{AppendReply, Envelope, HeartbeatReply, Message, RequestId, Vote, VoteReply};
+use super::message::{AppendReply, Envelope, HeartbeatReply, InstallReply, Message, RequestId};
 use super::options::Options;
-use super::quorum::VoteResult;
+use super::snapshot::SnapshotMeta;
+use super::status::{NodeStatus, PeerStatus, Restored};
+use super::transfer::TransferRefusal;
 use super::types::{HardState, Index, LogId, NodeId, RoleKind, SoftState, Term};
-use super::vote;
-
-/// What a node finds on its disk when it starts.
-#[derive(Clone, Debug)]
-pub struct Restored {
-    /// Term and vote.
-    pub hard_state: HardState,
-    /// Which entries the log holds; all of them are durable.
-    pub log: LogShape,
-    /// Every membership in the log, oldest first, with the index of its entry; at least the one of
-    /// the founding record.
-    pub memberships: Vec<(Index, Membership)>,
-    /// What the state machine has applied already (zero until there are snapshots).
-    pub applied: Index,
-}
 
 /// What a node does at the moment, and what it needs for that. A learner is a follower.
 #[derive(Clone, Debug)]
@@ -45,42 +34,11 @@ pub(super) enum Role {
 /// One member's Raft state.
 #[derive(Clone, Debug)]
 pub struct Node {
-    common: Common,
-    role: Role,
+    pub(super) common: Common,
+    pub(super) role: Role,
     /// As last reported in the effects.
     reported: SoftState,
-}
-
-/// Where the members of a cluster stand, as the leader sees one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// The member.
-    pub id: NodeId,
-    /// Highest index known to be on its disk.
-    pub matched: Index,
-    /// Whether it was heard within the last election timeout.
-    pub active: bool,
-}
-
-/// A consistent look at a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeStatus {
-    /// This node.
-    pub id: NodeId,
-    /// Role, term, leader.
-    pub soft_state: SoftState,
-    /// First index the log still holds; one behind the last in an empty log.
-    pub first: Index,
-    /// Last entry, durable or not.
-    pub last: LogId,
-    /// Last durable index.
-    pub persisted: Index,
-    /// Commit index.
-    pub commit: Index,
-    /// Applied index.
-    pub applied: Index,
-    /// Only of a leader: its peers.
-    pub peers: Vec<PeerStatus>,
+    reported_membership: Arc<Membership>,
 }
 
 impl Node {
@@ -89,13 +47,14 @@ impl Node {
     ///
     /// # Panics
     /// If what was restored contradicts itself: entries newer than the term (S7), an applied index
-    /// outside the log (S10), no membership.
+    /// outside the log, a snapshot that the log does not go on from (S10), no membership.
     #[must_use]
     pub fn new(id: NodeId, options: Options, seed: u64, restored: Restored) -> Node {
         let mut common = Common::new(id, options, seed, restored);
         let role = Role::Follower(Follower::new(&mut common, None));
         let reported = soft_state(&common, &role);
-        Node { common, role, reported }
+        let reported_membership = Arc::clone(common.shared_membership());
+        Node { common, role, reported, reported_membership }
     }
 
     /// One tick of time has passed.
@@ -158,6 +117,50 @@ impl Node {
         self.finish()
     }
 
+    /// Gives the leadership to another voter (dissertation 3.10). From now on no proposal and no read is
+    /// accepted, until another leads or, after one shortest election timeout, this was in vain (E12);
+    /// [`NodeStatus::transfer`] tells.
+    ///
+    /// # Errors
+    /// [`TransferRefusal`]: nothing happened.
+    pub fn transfer(&mut self, to: NodeId) -> (Result<(), TransferRefusal>, Effects) {
+        let result = match &mut self.role {
+            Role::Leader(leader) => leader.transfer(&mut self.common, to),
+            _ => {
+                let leader = soft_state(&self.common, &self.role).leader;
+                Err(TransferRefusal::NotLeader { leader })
+            }
+        };
+        (result, self.finish())
+    }
+
+    /// Changes the members. On success the change's first entry stands at the returned log id; it is
+    /// done when [`NodeStatus::membership_index`] is committed, that or a later one, and the membership is
+    /// not joint. A leader that goes out of office completes nothing; the next one does (M9).
+    ///
+    /// # Errors
+    /// [`ChangeRefusal`]: nothing was appended.
+    pub fn change(&mut self, change: &MembershipChange) -> (Result<LogId, ChangeRefusal>, Effects) {
+        let result = match &mut self.role {
+            Role::Leader(leader) => leader.change(&mut self.common, change),
+            _ => {
+                let leader = soft_state(&self.common, &self.role).leader;
+                Err(ChangeRefusal::NotLeader { leader })
+            }
+        };
+        (result, self.finish())
+    }
+
+    /// Of a leader: who would lead soonest if this node stopped, the voter among those heard lately
+    /// whose log reaches furthest.
+    #[must_use]
+    pub fn successor(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(leader) => leader.successor(&self.common),
+            _ => None,
+        }
+    }
+
     /// The disk completed a batch, and with it every earlier one.
     pub fn persisted(&mut self, token: PersistToken) -> Effects {
         if self.common.disk.complete(token) {
@@ -194,8 +197,37 @@ impl Node {
         self.finish()
     }
 
-    /// A request to a peer ended without an answer (connection lost, deadline passed). What it carried
-    /// may or may not have arrived.
+    /// What a snapshot of the state machine as it is must carry, if it has applied up to `applied`.
+    /// None: a snapshot that was installed meanwhile is newer, and this one not worth taking.
+    ///
+    /// # Panics
+    /// If that is more than the core was told to be applied ([`Node::applied`]).
+    #[must_use]
+    pub fn snapshot_at(&self, applied: Index) -> Option<SnapshotMeta> {
+        assert!(applied <= self.common.applied(), "a snapshot holds what is applied (S6)");
+        let term = self.common.log.term_at(applied)?;
+        let last = LogId { term, index: applied };
+        (last.index > self.common.snapshot().index).then(|| self.common.snapshot_at(last))
+    }
+
+    /// A snapshot with this last entry, taken here, is durable, checked and can be read, its directory
+    /// entry included (D13). What it covers may be purged as far as nobody needs it.
+    ///
+    /// # Panics
+    /// If it is not of this log, or holds more than is applied.
+    pub fn snapshot_taken(&mut self, last: LogId) -> Effects {
+        if last.index > self.common.snapshot().index {
+            self.common.set_snapshot(last);
+            match &self.role {
+                Role::Leader(leader) => leader.purge(&mut self.common),
+                _ => self.common.purge(std::iter::empty()),
+            }
+        }
+        self.finish()
+    }
+
+    /// A request to a peer ended without an answer (connection lost, deadline passed, a snapshot given
+    /// up). What it carried may or may not have arrived.
     pub fn unanswered(&mut self, peer: NodeId, request: RequestId) -> Effects {
         if let Role::Leader(leader) = &mut self.role {
             leader.unanswered(peer, request);
@@ -245,15 +277,22 @@ impl Node {
                 .collect(),
             _ => Vec::new(),
         };
+        let transfer = match &self.role {
+            Role::Leader(leader) => leader.transfers_to(),
+            _ => None,
+        };
         NodeStatus {
             id: self.common.id,
             soft_state: soft_state(&self.common, &self.role),
             first: self.common.log.first_index(),
             last: self.common.log.last(),
             persisted: self.common.disk.persisted(),
+            snapshot: self.common.snapshot(),
+            membership_index: self.common.membership_index(),
             commit: self.common.commit(),
             applied: self.common.applied(),
             peers,
+            transfer,
         }
     }
 
@@ -291,6 +330,21 @@ impl Node {
                     self.reply(from, request, Message::HeartbeatReply(reply));
                 }
             },
+            Message::Install(install) => match self.follow(from, term) {
+                Some((follower, common)) => follower.install(common, from, request, install),
+                None => {
+                    self.reply(from, request, Message::InstallReply(InstallReply::Refused));
+                }
+            },
+            Message::TimeoutNow(_) => self.on_timeout_now(from, term, request),
+            Message::TimeoutNowReply(reply) => {
+                if self.heed_reply(from, term)
+                    && term == self.common.term()
+                    && let Role::Leader(leader) = &mut self.role
+                {
+                    leader.timeout_now_reply(request, reply);
+                }
+            }
             Message::VoteReply(reply) => {
                 if self.heed_reply(from, term) {
                     self.on_vote_reply(from, request, reply);
@@ -309,6 +363,14 @@ impl Node {
                     }
                 }
             }
+            Message::InstallReply(reply) => {
+                if self.heed_reply(from, term)
+                    && term == self.common.term()
+                    && let Role::Leader(leader) = &mut self.role
+                {
+                    leader.install_reply(&mut self.common, from, request, reply);
+                }
+            }
             Message::HeartbeatReply(reply) => {
                 if self.heed_reply(from, term)
                     && term == self.common.term()
@@ -324,7 +386,9 @@ impl Node {
     /// (Raft §5.1; E2, E7).
     fn heed_reply(&mut self, from: NodeId, term: Term) -> bool {
         if !self.membership().contains(from) {
-            return false;
+            // What a peer says that has just left counts for nothing but its own farewell.
+            return term == self.common.term()
+                && matches!(&self.role, Role::Leader(it) if it.sees_off(&self.common, from));
         }
         if term > self.common.term() {
             self.become_follower(term, None);
@@ -334,7 +398,11 @@ impl Node {
     }
 
     /// Follows the leader of a term, unless this node is in a higher one already.
-    fn follow(&mut self, leader: NodeId, term: Term) -> Option<(&mut Follower, &mut Common)> {
+    pub(super) fn follow(
+        &mut self,
+        leader: NodeId,
+        term: Term,
+    ) -> Option<(&mut Follower, &mut Common)> {
         if term < self.common.term() {
             return None;
         }
@@ -352,77 +420,9 @@ impl Node {
         }
     }
 
-    /// Everyone answers, learners too: one that was promoted may not know it yet (etcd 10998).
-    fn on_vote(&mut self, from: NodeId, term: Term, request: RequestId, vote: Vote) {
-        let Vote { pre, campaign, last: _ } = vote;
-        let claimed = if pre { term.next() } else { term };
-        let sticks = match &self.role {
-            Role::Follower(follower) => follower.sticks_against(from, &self.common),
-            // It would have stepped down by now if it had no quorum (E5).
-            Role::Leader(_) => true,
-            Role::PreCandidate(_) | Role::Candidate(_) => false,
-        };
-        let granted = !sticks && campaign == claimed && self.grants(from, vote);
-        let needs = if granted && !pre { Needs::Vote } else { Needs::Term };
-        let reply = Message::VoteReply(VoteReply { pre, campaign, granted });
-        self.common.send(from, request, reply, needs);
-    }
-
-    /// Decides on a vote that neither stickiness nor its own form speaks against, and records it.
-    fn grants(&mut self, from: NodeId, vote: Vote) -> bool {
-        let last = self.common.log.last();
-        if vote.pre {
-            return vote::grants_pre(self.common.term(), last, vote);
-        }
-        if vote.campaign > self.common.term() {
-            self.become_follower(vote.campaign, None);
-        }
-        let granted = vote::grants(self.common.hard_state(), last, from, vote);
-        if granted {
-            let term = self.common.term();
-            self.common.set_hard_state(HardState { term, vote: Some(from) });
-            // Only a real grant resets the timer (E1).
-            if let Role::Follower(follower) = &mut self.role {
-                follower.reset_timer(&mut self.common);
-            }
-        }
-        granted
-    }
-
-    fn on_vote_reply(&mut self, from: NodeId, request: RequestId, reply: VoteReply) {
-        if let Role::PreCandidate(campaign) | Role::Candidate(campaign) = &mut self.role {
-            campaign.answer(from, request, reply);
-            self.count_votes();
-        }
-    }
-
-    fn count_votes(&mut self) {
-        let (pre, result) = match &self.role {
-            Role::PreCandidate(campaign) => (true, campaign.result(&self.common)),
-            Role::Candidate(campaign) => (false, campaign.result(&self.common)),
-            Role::Follower(_) | Role::Leader(_) => return,
-        };
-        match result {
-            VoteResult::Won if pre => self.become_candidate(),
-            // The own vote is on its way to the disk, and its completion counts again (E3).
-            VoteResult::Won if self.common.disk.durable() != self.common.hard_state() => {}
-            VoteResult::Won => self.become_leader(),
-            VoteResult::Lost => self.become_follower(self.common.term(), None),
-            VoteResult::Pending => {}
-        }
-    }
-
-    fn campaign_timed_out(&mut self) {
-        if self.common.disk_stands_still() {
-            self.become_follower(self.common.term(), None);
-        } else {
-            self.become_pre_candidate();
-        }
-    }
-
     /// Ends whatever the node did. A leadership's waiting reads are refused (R1); the outcome of its
     /// proposals is unknown (C3).
-    fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+    pub(super) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
         if term > self.common.term() {
             self.common.set_hard_state(HardState { term, vote: None });
         }
@@ -430,24 +430,14 @@ impl Node {
         if let Role::Leader(former) = std::mem::replace(&mut self.role, follower) {
             self.common.effects.leadership_lost = true;
             self.common.effects.replicate.clear();
+            self.common.effects.snapshots.clear();
             for token in former.into_reads() {
                 self.common.answer_read(token, Err(Refusal::NotLeader { leader }));
             }
         }
     }
 
-    fn become_pre_candidate(&mut self) {
-        self.role = Role::PreCandidate(Campaign::start(&mut self.common, true));
-        self.count_votes();
-    }
-
-    fn become_candidate(&mut self) {
-        let term = self.common.term().next();
-        self.common.set_hard_state(HardState { term, vote: Some(self.common.id) });
-        self.role = Role::Candidate(Campaign::start(&mut self.common, false));
-    }
-
-    fn become_leader(&mut self) {
+    pub(super) fn become_leader(&mut self) {
         self.role = Role::Leader(Leader::new(&mut self.common));
     }
 
@@ -458,15 +448,25 @@ impl Node {
         }
     }
 
-    fn reply(&mut self, to: NodeId, request: RequestId, message: Message) {
+    pub(super) fn reply(&mut self, to: NodeId, request: RequestId, message: Message) {
         self.common.send(to, request, message, Needs::Term);
     }
 
     fn finish(&mut self) -> Effects {
+        if let Role::Leader(leader) = &self.role
+            && leader.is_removed(&self.common)
+        {
+            leader.bid_farewell(&mut self.common);
+            self.become_follower(self.common.term(), None);
+        }
         let now = soft_state(&self.common, &self.role);
         if now != self.reported {
             self.reported = now;
             self.common.effects.soft_state = Some(now);
+        }
+        if *self.common.shared_membership() != self.reported_membership {
+            self.reported_membership = Arc::clone(self.common.shared_membership());
+            self.common.effects.membership = Some(Arc::clone(&self.reported_membership));
         }
         let effects = self.common.take_effects();
         invariants::check(self);

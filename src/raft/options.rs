@@ -21,6 +21,13 @@ pub struct Options {
     pub uncommitted_bytes: u64,
     /// Linearizable reads waiting at once before further ones are refused as busy.
     pub pending_reads: usize,
+    /// Entries that a snapshot covers and that are kept all the same, for followers that are a little
+    /// slow.
+    pub trailing_entries: u64,
+    /// Bytes of further entries that are kept as long as a follower that answers still needs them.
+    pub pinned_bytes: u64,
+    /// Entries that a learner may lack when it becomes a voter (M5).
+    pub promote_lag: u64,
 }
 
 impl Default for Options {
@@ -34,6 +41,9 @@ impl Default for Options {
             append_entries: 4096,
             uncommitted_bytes: 64 << 20,
             pending_reads: 1 << 16,
+            trailing_entries: 10_000,
+            pinned_bytes: 256 << 20,
+            promote_lag: 100,
         }
     }
 }

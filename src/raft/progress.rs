@@ -5,6 +5,9 @@
 //! peer that is down costs almost nothing.
 //! *Replicate*: the logs agree up to `matched`. Appends are sent one behind the other without waiting,
 //! inside a window of appends and bytes (L10).
+//! *Snapshot*: the peer has said that its log ends before this one begins. It gets a snapshot and no
+//! appends until that has arrived or failed. Only the peer's own refusal at the purge point leads here,
+//! so that one whose answers were lost, but not its log, is not sent what it has (L6, L7).
 
 use std::collections::VecDeque;
 
@@ -23,8 +26,18 @@ struct Sent {
 
 #[derive(Clone, Debug)]
 enum State {
-    Probe { sent: Option<Sent>, paused: bool },
-    Replicate { window: VecDeque<Sent>, bytes: u64 },
+    Probe {
+        sent: Option<Sent>,
+        paused: bool,
+    },
+    Replicate {
+        window: VecDeque<Sent>,
+        bytes: u64,
+    },
+    /// `sent`: the snapshot that is on its way, and with which request. None: it is to be sent.
+    Snapshot {
+        sent: Option<(RequestId, LogId)>,
+    },
 }
 
 /// Invariant: `matched < next` (S11).
@@ -39,6 +52,8 @@ pub(super) struct Progress {
     silent: u32,
     /// The newest read round the peer has answered.
     confirmed: ReadRound,
+    /// Ticks since the peer's departure was committed, if it is no member any more.
+    leaving: Option<u32>,
 }
 
 /// What to send to a peer.
@@ -58,6 +73,7 @@ impl Progress {
             state: State::Probe { sent: None, paused: false },
             silent: 0,
             confirmed: ReadRound(0),
+            leaving: None,
         }
     }
 
@@ -77,6 +93,24 @@ impl Progress {
         self.silent = 0;
     }
 
+    /// Whether entries flow without asking, so that the peer follows the log's end.
+    pub(super) fn replicates(&self) -> bool {
+        matches!(self.state, State::Replicate { .. })
+    }
+
+    /// The peer is no member any more, or is one (again).
+    pub(super) fn set_leaving(&mut self, leaving: bool) {
+        self.leaving = leaving.then(|| self.leaving.unwrap_or(0));
+    }
+
+    /// Counts one tick of the time a peer has to hear that it left. True: it is over.
+    pub(super) fn has_left(&mut self, ticks: u32) -> bool {
+        self.leaving.as_mut().is_some_and(|waited| {
+            *waited += 1;
+            *waited >= ticks
+        })
+    }
+
     /// Whether the peer was heard within this many ticks.
     pub(super) fn heard_within(&self, ticks: u32) -> bool {
         self.silent < ticks
@@ -94,13 +128,34 @@ impl Progress {
         }
     }
 
+    /// Whether the peer is to get a snapshot now.
+    pub(super) fn wants_snapshot(&self) -> bool {
+        matches!(self.state, State::Snapshot { sent: None })
+    }
+
+    /// A snapshot has been handed over for sending.
+    pub(super) fn snapshot_sent(&mut self, request: RequestId, snapshot: LogId) {
+        self.state = State::Snapshot { sent: Some((request, snapshot)) };
+    }
+
+    /// The index behind which the log should be kept for this peer: what it will need once its snapshot
+    /// has arrived, or what it needs now, provided it was heard lately.
+    pub(super) fn pin(&self, ticks: u32) -> Option<Index> {
+        match self.state {
+            State::Snapshot { sent: Some((_, snapshot)) } => Some(snapshot.index),
+            _ => self.heard_within(ticks).then_some(self.matched),
+        }
+    }
+
     /// The next append for this peer, if one may be sent now.
-    pub(super) fn next_range(&self, log: &LogShape, options: &Options) -> Option<Range> {
+    pub(super) fn next_range(&mut self, log: &LogShape, options: &Options) -> Option<Range> {
+        self.stay_within(log);
         let (max_bytes, max_entries) = match &self.state {
             State::Probe { sent: Some(_), .. } | State::Probe { paused: true, .. } => return None,
             // A probe may well be refused: it carries one entry at most. For a new leader that is
             // its no-op, so that an agreeing peer needs one round trip and no more.
             State::Probe { .. } => (options.append_bytes, 1),
+            State::Snapshot { .. } => return None,
             State::Replicate { .. } if self.next > log.last().index => return None,
             State::Replicate { window, .. } if window.len() >= options.inflight_appends => {
                 return None;
@@ -123,6 +178,17 @@ impl Progress {
         Some(Range { base: LogId { term, index: base }, upto, bytes })
     }
 
+    /// What this peer would be sent next may be purged: then the purge point is the lowest base to ask
+    /// about (L6).
+    fn stay_within(&mut self, log: &LogShape) {
+        let idle =
+            !matches!(&self.state, State::Probe { sent: Some(_), .. } | State::Snapshot { .. });
+        if idle && self.next <= log.base().index {
+            let paused = matches!(self.state, State::Probe { paused: true, .. });
+            self.probe_at(log.first_index(), paused);
+        }
+    }
+
     /// The range has been handed over for sending.
     pub(super) fn sent(&mut self, request: RequestId, range: Range) {
         let append = Sent { request, upto: range.upto, bytes: range.bytes };
@@ -133,6 +199,7 @@ impl Progress {
                 *bytes += range.bytes;
                 self.next = range.upto.next();
             }
+            State::Snapshot { .. } => {}
         }
     }
 
@@ -147,6 +214,7 @@ impl Progress {
                 *bytes -= append.bytes;
                 Some(append)
             }
+            State::Snapshot { .. } => None,
         }
     }
 
@@ -180,16 +248,48 @@ impl Progress {
             self.probe_at(self.matched.next(), true);
             return;
         }
+        if hint.index < log.base().index {
+            // The logs agree at or below the hint, if anywhere, and there is no such entry here any
+            // more (L7).
+            self.state = State::Snapshot { sent: None };
+            return;
+        }
         let agreed = log.last_at_most(hint.index, hint.term).index;
         assert!(agreed < base.index, "back-tracking goes down (L5)");
         self.probe_at(agreed.max(self.matched).next(), false);
     }
 
-    /// A request got no answer. If it was an append whose entries the peer is not known to have, where
+    /// The peer holds everything up to `matched`, by a snapshot. False: the answer was to none that is
+    /// on its way (S11), or claims more than any snapshot can hold, which is what is committed here.
+    pub(super) fn installed(&mut self, request: RequestId, matched: Index, commit: Index) -> bool {
+        if !self.takes_snapshot(request) {
+            return false;
+        }
+        if matched > commit {
+            self.probe_at(self.matched.next(), true);
+            return false;
+        }
+        self.matched = self.matched.max(matched);
+        self.next = self.matched.next();
+        self.state = State::Replicate { window: VecDeque::new(), bytes: 0 };
+        true
+    }
+
+    /// Whether this request is the snapshot on its way.
+    fn takes_snapshot(&self, request: RequestId) -> bool {
+        matches!(self.state, State::Snapshot { sent: Some((sent, _)) } if sent == request)
+    }
+
+    /// A request got no answer, or a snapshot did not arrive. If it was an append whose entries the peer is not known to have, where
     /// the peer stands is open again.
     pub(super) fn unanswered(&mut self, request: RequestId) {
+        if self.takes_snapshot(request) {
+            // It may have arrived all the same: ask where the peer stands before sending it again.
+            self.probe_at(self.matched.next(), true);
+        }
         let Some(append) = self.take(request) else { return };
         match self.state {
+            State::Snapshot { .. } => {}
             State::Replicate { .. } if append.upto <= self.matched => {}
             State::Replicate { .. } => self.probe_at(self.matched.next(), true),
             State::Probe { .. } => self.probe_at(self.next, true),

@@ -32,13 +32,13 @@ mod tests {
         ) {
             let (last, other) = (LogId::new(mine.0, mine.1), LogId::new(theirs.0, theirs.1));
             let own = HardState { term: Term(5), vote: voted.map(NodeId) };
-            let vote = Vote { pre: false, campaign: Term(5), last: other };
+            let vote = Vote::real(Term(5), other);
 
             let up_to_date = if theirs.0 == mine.0 { theirs.1 >= mine.1 } else { theirs.0 > mine.0 };
             let free = voted.is_none() || voted == Some(1);
             prop_assert_eq!(grants(own, last, NodeId(1), vote), up_to_date && free);
 
-            let pre = Vote { pre: true, campaign: Term(6), last: other };
+            let pre = Vote::pre(Term(6), other);
             prop_assert_eq!(grants_pre(Term(5), last, pre), up_to_date);
             prop_assert!(!grants_pre(Term(6), last, pre), "the term must be new");
         }

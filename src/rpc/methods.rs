@@ -18,6 +18,10 @@ pub enum Method {
     RaftAppend,
     /// Proves that a leader lives.
     RaftHeartbeat,
+    /// Ends the sending of a snapshot.
+    RaftInstall,
+    /// Hands the leadership over.
+    RaftTimeoutNow,
     /// Asks a node who it is and whether it has a cluster.
     BootAsk,
     /// Brings one message of the founding.
@@ -134,13 +138,15 @@ const READS: &[Code] = &[Code::NotLeader, Code::Unavailable];
 const SMALL: usize = 4 << 10;
 /// A founding message lists every seat with its name and address.
 const FOUNDING: usize = 64 << 10;
+/// A snapshot names every member with its name and address.
+const MEMBERS: usize = 64 << 10;
 /// An append carries entries worth a page, or one entry of any size, and what frames them.
 const APPEND: usize = 2 * REQUEST_BYTES_MAX;
 /// Two keys of a range.
 const KEYS: usize = 16 << 10;
 
 /// The table, in the order of [`Method`].
-const TABLE: [Row; 14] = [
+const TABLE: [Row; 16] = [
     row(Method::RaftVote, "Raft.Vote", NODES, SMALL, "asks for a vote or a pre-vote")
         .bound_to_receiver()
         .changes_something()
@@ -150,6 +156,20 @@ const TABLE: [Row; 14] = [
         .changes_something()
         .or(TO_A_NODE),
     row(Method::RaftHeartbeat, "Raft.Heartbeat", NODES, SMALL, "proves that a leader lives")
+        .bound_to_receiver()
+        .changes_something()
+        .or(TO_A_NODE),
+    row(
+        Method::RaftInstall,
+        "Raft.Install",
+        NODES,
+        MEMBERS,
+        "asks to take a snapshot that was sent",
+    )
+    .bound_to_receiver()
+    .changes_something()
+    .or(TO_A_NODE),
+    row(Method::RaftTimeoutNow, "Raft.TimeoutNow", NODES, SMALL, "hands the leadership over")
         .bound_to_receiver()
         .changes_something()
         .or(TO_A_NODE),

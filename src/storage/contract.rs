@@ -23,6 +23,7 @@ pub(crate) fn may_follow(old: HardState, new: HardState) -> bool {
 /// # Panics
 /// If the batch breaks a rule.
 pub(crate) fn check(standing: Standing, batch: &Batch, term_at: impl Fn(Index) -> Option<Term>) {
+    assert!(batch.install.is_none(), "this store cannot hold a snapshot yet");
     let Standing { hard_state, base, last } = standing;
     if let Some(new) = batch.hard_state {
         assert!(

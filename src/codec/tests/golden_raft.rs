@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::bytes;
 use super::golden::{golden, with_field};
 use crate::codec::raft::{Direction, RaftCall, decode_envelope, encode_envelope, route};
-use crate::raft::message::{self, AppendReply, HeartbeatReply, ReadRound, VoteReply};
+use crate::raft::message::{self, AppendReply, HeartbeatReply, InstallReply, ReadRound, VoteReply};
 use crate::raft::{
     Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, NodeId, Payload,
-    RequestId, Term,
+    RequestId, SnapshotMeta, Term,
 };
 
 pub(super) fn envelope(message: Message) -> Envelope {
@@ -33,7 +33,7 @@ pub(super) fn membership() -> Membership {
 
 #[test]
 fn votes() {
-    let vote = message::Vote { pre: true, campaign: Term(4), last: LogId::new(2, 9) };
+    let vote = message::Vote::pre(Term(4), LogId::new(2, 9));
     check(
         Message::Vote(vote),
         RaftCall::Vote,
@@ -49,6 +49,53 @@ fn votes() {
         b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x83\xa3pre\xc2\xa8campaign\
           \x04\xa7granted\xc3",
     );
+}
+
+#[test]
+fn transfers() {
+    let head = b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m";
+    let timeout_now = Message::TimeoutNow(message::TimeoutNow {});
+    check(timeout_now, RaftCall::TimeoutNow, Direction::Request, &[head, &b"\x80"[..]].concat());
+    let reply = Message::TimeoutNowReply(message::TimeoutNowReply { campaigns: true });
+    let expected = [head, &b"\x81\xa9campaigns\xc3"[..]].concat();
+    check(reply, RaftCall::TimeoutNow, Direction::Reply, &expected);
+
+    // The flag is written only where it is set, so that a former version's bytes stay what they were.
+    let vote = message::Vote { transfer: true, ..message::Vote::real(Term(4), LogId::new(2, 9)) };
+    check(
+        Message::Vote(vote),
+        RaftCall::Vote,
+        Direction::Request,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x84\xa3pre\xc2\xa8campaign\
+          \x04\xa4last\x82\xa4term\x02\xa5index\t\xa8transfer\xc3",
+    );
+}
+
+#[test]
+fn installs() {
+    let snapshot = SnapshotMeta {
+        last: LogId::new(3, 500),
+        membership: Arc::new(membership()),
+        membership_index: Index(1),
+    };
+    check(
+        Message::Install(message::Install { snapshot }),
+        RaftCall::Install,
+        Direction::Request,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x81\xa8snapshot\x83\xa4last\x82\xa4term\
+          \x03\xa5index\xcd\x01\xf4\xaamembership\x82\xa7members\x82\x07\x82\xa4name\xa6raft-0\xa7\
+          address\xa3h:0\xcd\x01,\x82\xa4name\xa6raft-1\xa7address\xa3h:1\xa6voters\x92\x07\xcd\x01,\
+          \xb0membership_index\x01",
+    );
+    let installed =
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x81\xa9installed\x81\xa7matched\xcd\x01\xf4";
+    let refused = b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\xa7refused";
+    for (reply, expected) in [
+        (InstallReply::Installed { matched: Index(500) }, &installed[..]),
+        (InstallReply::Refused, refused),
+    ] {
+        check(Message::InstallReply(reply), RaftCall::Install, Direction::Reply, expected);
+    }
 }
 
 #[test]

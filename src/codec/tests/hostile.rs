@@ -29,7 +29,7 @@ fn all_decoders(input: &[u8]) {
         let _ = decode_shared::<RangeReply>(&input);
         let _ = decode_shared::<ReplicationReply>(&input);
         let _ = decode_shared::<Refusal>(&input);
-        for call in [RaftCall::Vote, RaftCall::Append, RaftCall::Heartbeat] {
+        for call in RaftCall::ALL {
             for direction in [Direction::Request, Direction::Reply] {
                 let _ = decode_envelope(call, direction, &input);
             }

@@ -88,7 +88,7 @@ fn decode_all(input: &Bytes) {
         check(input, DEPTH_MAX).expect("decoded without a check");
         assert_eq!(decode_command(&encode_command(&command)), Ok(command));
     }
-    for call in [RaftCall::Vote, RaftCall::Append, RaftCall::Heartbeat] {
+    for call in RaftCall::ALL {
         for direction in [Direction::Request, Direction::Reply] {
             if let Ok(envelope) = decode_envelope(call, direction, input) {
                 let again = decode_envelope(call, direction, &encode_envelope(&envelope));

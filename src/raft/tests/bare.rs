@@ -1,11 +1,11 @@
 //! A bare node without a network, and the words to talk to it.
 
 use super::super::message::{Append, AppendReply, Heartbeat, ReadRound, Vote, VoteReply};
-use super::super::node::{Node, Restored};
 use super::super::{
     Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Member, Membership, Message,
     Options, Payload, RequestId, RoleKind, Term,
 };
+use super::super::{Node, Restored};
 use super::env::n;
 
 pub(super) const ELECTION: u32 = 10;
@@ -33,6 +33,7 @@ pub(super) fn seeded(voters: u64, term: u64, terms: &[u64], seed: u64) -> Node {
         hard_state: HardState { term: Term(term), vote: None },
         log,
         memberships: vec![(Index(1), members(voters))],
+        snapshot: None,
         applied: Index::ZERO,
     };
     Node::new(n(1), options(), seed, restored)
@@ -43,7 +44,8 @@ pub(super) fn from(id: u64, term: u64, message: Message) -> Envelope {
 }
 
 pub(super) fn vote(pre: bool, campaign: u64, last: LogId) -> Message {
-    Message::Vote(Vote { pre, campaign: Term(campaign), last })
+    let campaign = Term(campaign);
+    Message::Vote(if pre { Vote::pre(campaign, last) } else { Vote::real(campaign, last) })
 }
 
 pub(super) fn heartbeat(commit: u64) -> Message {

@@ -1,47 +1,21 @@
 //! A cluster in a box: nodes, their disks, and the network between them. It carries out effects by the
 //! contract of [`effects`](crate::raft::effects), in that order, and nothing else.
 //!
-//! A disk has two sides: what is *written* (handed over, readable, lost in a crash) and what is
-//! *durable*. Every request that is lost, or whose reply is, or whose receiver dies, is remembered, so
-//! that its sender can be told: that is what a call's deadline does in a real node.
+//! Every request that is lost, or whose reply is, or whose receiver dies, is remembered, so that its
+//! sender can be told: that is what a call's deadline does in a real node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::super::message::Append;
-use super::super::node::{Node, Restored};
+use super::super::message::{Append, Install};
 use super::super::{
-    Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Member, Membership, Message,
-    NodeId, Options, Payload, Persist, PersistToken, ReadOutcome, RequestId, SendRange, SoftState,
-    Term,
+    Effects, Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, Node, NodeId,
+    Options, Payload, PersistToken, ReadOutcome, RequestId, Restored, SendRange, SendSnapshot,
+    SoftState, Term,
 };
+use super::disk::{SimDisk, Snapshots};
 use super::oracle::Oracle;
-
-/// One node's disk.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SimDisk {
-    pub(super) hard_state: HardState,
-    pub(super) durable: Vec<Entry>,
-    pub(super) written: Vec<Entry>,
-    pub(super) queue: VecDeque<Persist>,
-}
-
-impl SimDisk {
-    pub(super) fn holds(entries: &[Entry], id: LogId) -> bool {
-        id == LogId::ZERO || entries.get(id.index.0 as usize - 1).is_some_and(|e| e.id == id)
-    }
-
-    fn apply(entries: &mut Vec<Entry>, batch: &Persist) {
-        if let Some(after) = batch.truncate_after {
-            entries.truncate(after.0 as usize);
-        }
-        for entry in &batch.entries {
-            assert_eq!(entry.id.index.0, entries.len() as u64 + 1, "a gap on disk (S3)");
-            entries.push(entry.clone());
-        }
-    }
-}
 
 pub(super) struct SimNode {
     /// None: crashed.
@@ -77,6 +51,8 @@ pub(super) struct Cluster {
     pub(super) cuts: BTreeSet<(NodeId, NodeId)>,
     /// Disks that complete every batch at once.
     pub(super) prompt_disks: bool,
+    /// Every snapshot there ever was.
+    pub(super) snapshots: Snapshots,
     pub(super) oracle: Oracle,
     /// What happened, in lines.
     pub(super) trace: Vec<String>,
@@ -90,7 +66,14 @@ pub(super) fn n(id: u64) -> NodeId {
 
 /// Requests are told from replies by their kind.
 pub(super) fn is_request(message: &Message) -> bool {
-    matches!(message, Message::Vote(_) | Message::Append(_) | Message::Heartbeat(_))
+    matches!(
+        message,
+        Message::Vote(_)
+            | Message::Append(_)
+            | Message::Heartbeat(_)
+            | Message::Install(_)
+            | Message::TimeoutNow(_)
+    )
 }
 
 impl Cluster {
@@ -113,24 +96,34 @@ impl Cluster {
             lost: Vec::new(),
             cuts: BTreeSet::new(),
             prompt_disks: true,
-            oracle: Oracle::new(&founding, &membership),
+            snapshots: Snapshots::new(),
+            oracle: Oracle::default(),
             trace: Vec::new(),
             options,
             seed,
         };
         for id in membership.members.keys() {
-            let disk = SimDisk {
-                hard_state: HardState { term: Term(1), vote: None },
-                durable: vec![founding.clone()],
-                ..SimDisk::default()
-            };
-            let completed = PersistToken(0);
-            let node = SimNode { core: None, disk, completed, held: Vec::new(), boots: 0 };
-            cluster.nodes.insert(*id, node);
+            cluster.blank(*id);
+            let disk = &mut cluster.node_mut(*id).disk;
+            disk.hard_state = HardState { term: Term(1), vote: None };
+            disk.durable.push(founding.clone());
+            let log = disk.durable.clone();
+            cluster.oracle.given(&log);
             cluster.restart(*id);
         }
         cluster.trace.clear();
         cluster
+    }
+
+    /// An empty disk that nobody has started yet.
+    pub(super) fn blank(&mut self, id: NodeId) {
+        let (disk, completed) = (SimDisk::default(), PersistToken(0));
+        let node = SimNode { core: None, disk, completed, held: Vec::new(), boots: 0 };
+        self.nodes.insert(id, node);
+    }
+
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut SimNode {
+        self.nodes.get_mut(&id).expect("a known node")
     }
 
     pub(super) fn ids(&self) -> Vec<NodeId> {
@@ -149,7 +142,7 @@ impl Cluster {
         self.core(id).status().soft_state
     }
 
-    fn say(&mut self, line: String) {
+    pub(super) fn say(&mut self, line: String) {
         self.trace.push(line);
     }
 
@@ -170,14 +163,17 @@ impl Cluster {
         if let Some(soft) = effects.soft_state {
             self.say(super::show::soft(id, soft));
         }
+        if let Some(membership) = effects.membership {
+            self.say(super::show::membership(id, &membership));
+        }
         if effects.leadership_lost {
             self.say(format!("{} lost its leadership", super::show::node(id)));
         }
         if let Some(batch) = effects.persist {
             self.say(super::show::batch(id, &batch));
-            self.oracle.written(id, &batch);
             let node = self.nodes.get_mut(&id).expect("a known node");
-            SimDisk::apply(&mut node.disk.written, &batch);
+            node.disk.written.apply(&batch, &self.snapshots);
+            self.oracle.written(id, &batch, &node.disk.written);
             node.disk.queue.push_back(batch);
         }
         for envelope in effects.send_now {
@@ -185,6 +181,9 @@ impl Cluster {
         }
         for range in effects.replicate {
             self.read_and_send(id, range);
+        }
+        for send in effects.snapshots {
+            self.send_snapshot(id, send);
         }
         for (token, envelope) in effects.send_after_persist {
             let node = self.nodes.get_mut(&id).expect("a known node");
@@ -194,12 +193,22 @@ impl Cluster {
                 node.held.push((token, envelope));
             }
         }
+        if let Some(snapshot) = effects.restore {
+            let last = snapshot.last;
+            self.say(format!("{} restores the snapshot {last}", super::show::node(id)));
+            self.oracle.restored(id, last, &self.nodes[&id].disk.durable);
+            self.tell_applied(id, last.index);
+        }
         if let Some(upto) = effects.commit {
             self.say(format!("{} applies up to {upto}", super::show::node(id)));
             self.oracle.applied(id, upto, &self.nodes[&id].disk.durable);
-            let node = self.nodes.get_mut(&id).expect("a known node");
-            let core = node.core.as_mut().expect("it just acted");
-            assert_eq!(core.applied(upto), Effects::default(), "applying causes nothing");
+            self.tell_applied(id, upto);
+        }
+        if let Some(base) = effects.purge {
+            self.say(format!("{} purges up to {base}", super::show::node(id)));
+            let disk = &mut self.node_mut(id).disk;
+            disk.written.purge(base.index);
+            disk.durable.purge(base.index);
         }
         for ReadOutcome { token, result } in effects.reads {
             self.say(super::show::read(id, token, result));
@@ -207,11 +216,28 @@ impl Cluster {
         }
     }
 
+    fn tell_applied(&mut self, id: NodeId, upto: Index) {
+        let core = self.node_mut(id).core.as_mut().expect("it just acted");
+        assert_eq!(core.applied(upto), Effects::default(), "applying causes nothing");
+    }
+
+    fn send_snapshot(&mut self, id: NodeId, send: SendSnapshot) {
+        let newest = self.nodes[&id].disk.durable.snapshot.clone();
+        let snapshot = newest.expect("a leader's snapshot is durable (S17)");
+        assert!(snapshot.last >= send.snapshot, "the newest snapshot is at least this one");
+        self.depart(Envelope {
+            from: id,
+            to: send.to,
+            term: send.term,
+            request: send.request,
+            message: Message::Install(Install { snapshot }),
+        });
+    }
+
     fn read_and_send(&mut self, id: NodeId, range: SendRange) {
         let written = &self.nodes[&id].disk.written;
-        assert!(SimDisk::holds(written, range.base), "a range begins in the log (L6)");
-        let (after, upto) = (range.base.index.0 as usize, range.upto.0 as usize);
-        let entries = written[after..upto].to_vec();
+        assert!(written.holds(range.base), "a range begins in the log (L6)");
+        let entries = written.read(range.base.index, range.upto).expect("nothing of it is purged");
         let append = Append { base: range.base, commit: range.commit, entries };
         self.depart(Envelope {
             from: id,
@@ -281,7 +307,7 @@ impl Cluster {
             self.oracle.hard_state(id, node.disk.hard_state, hard_state);
             node.disk.hard_state = hard_state;
         }
-        SimDisk::apply(&mut node.disk.durable, &batch);
+        node.disk.durable.apply(&batch, &self.snapshots);
         node.completed = batch.token;
         if !self.prompt_disks {
             self.say(format!("{} disk completed #{}", super::show::node(id), batch.token.0));
@@ -322,38 +348,19 @@ impl Cluster {
         node.boots += 1;
         node.completed = PersistToken(0);
         node.disk.written = node.disk.durable.clone();
-        let mut log = LogShape::default();
-        let mut memberships = Vec::new();
-        for entry in &node.disk.durable {
-            log.push(entry.id, entry.payload.size());
-            if let Payload::Membership(membership) = &entry.payload {
-                memberships.push((entry.id.index, Membership::clone(membership)));
-            }
-        }
-        let hard_state = node.disk.hard_state;
-        let restored = Restored { hard_state, log, memberships, applied: Index::ZERO };
+        let log = &node.disk.durable;
+        let snapshot = log.snapshot.clone();
+        let restored = Restored {
+            hard_state: node.disk.hard_state,
+            log: log.shape(),
+            memberships: log.memberships(),
+            applied: snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index),
+            snapshot,
+        };
         let seed = self.seed ^ (id.0 << 32) ^ node.boots;
         node.core = Some(Node::new(id, self.options, seed, restored));
-        self.oracle.restarted(id, &node.disk.durable);
+        self.oracle.restarted(id);
         self.say(format!("{} started", super::show::node(id)));
-    }
-
-    /// Proposes commands; what they were if accepted.
-    pub(super) fn propose(&mut self, id: NodeId, commands: &[&str]) {
-        let commands: Vec<Bytes> =
-            commands.iter().map(|command| Bytes::copy_from_slice(command.as_bytes())).collect();
-        let mut said = String::new();
-        self.input(id, |core| {
-            let (result, effects) = core.propose(commands);
-            said = match result {
-                Ok(first) => format!("{} accepts proposals from {first}", super::show::node(id)),
-                Err(why) => {
-                    format!("{} refuses: {}", super::show::node(id), super::show::refusal(why))
-                }
-            };
-            effects
-        });
-        self.say(said);
     }
 
     /// Completes disks and delivers everything until nothing moves.
@@ -386,32 +393,6 @@ impl Cluster {
         self.settle();
     }
 
-    /// Lets a node campaign and win, the others having been told that their leader is gone.
-    pub(super) fn elect(&mut self, id: NodeId) {
-        for other in self.ids() {
-            if self.alive(other)
-                && let Some(leader) = self.soft(other).leader
-            {
-                self.input(other, |core| core.peer_gone(leader));
-            }
-        }
-        self.campaign(id);
-        self.settle();
-        assert_eq!(self.soft(id).leader, Some(id), "{id} was to be elected");
-    }
-
-    /// Ticks one node until it asks for pre-votes.
-    pub(super) fn campaign(&mut self, id: NodeId) {
-        for _ in 0..1000 {
-            let before = (self.soft(id).role, self.wire.len() + self.lost.len());
-            self.input(id, Node::tick);
-            if (self.soft(id).role, self.wire.len() + self.lost.len()) != before {
-                return;
-            }
-        }
-        panic!("{id} does not campaign");
-    }
-
     /// The only node that leads the highest term in which anybody leads.
     pub(super) fn leader(&self) -> Option<NodeId> {
         let alive = self.ids().into_iter().filter(|id| self.alive(*id));
@@ -429,7 +410,7 @@ impl Cluster {
     pub(super) fn given(&mut self, id: NodeId, hard_state: HardState, terms: &[u64]) {
         self.crash(id);
         let node = self.nodes.get_mut(&id).expect("a known node");
-        node.disk.durable.truncate(1);
+        node.disk.durable.truncate(Index(1));
         for (at, term) in terms.iter().enumerate() {
             let index = at as u64 + 2;
             let command = Bytes::from(format!("{index}@{term}"));
@@ -437,7 +418,7 @@ impl Cluster {
             node.disk.durable.push(Entry { id: LogId::new(*term, index), payload });
         }
         node.disk.hard_state = hard_state;
-        self.oracle.given(&node.disk.durable);
+        self.oracle.given(&node.disk.durable.clone());
         self.restart(id);
     }
 }

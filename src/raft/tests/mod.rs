@@ -3,7 +3,10 @@
 //! All of them run whole clusters in [`env`], a network and disks that do what they are told, under
 //! the eyes of [`oracle`], which knows everything and looks at the disks, not at what nodes believe.
 
+mod acts;
 mod bare;
+mod disk;
+mod dissertation;
 mod env;
 mod oracle;
 mod paper;

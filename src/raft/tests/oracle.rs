@@ -2,76 +2,42 @@
 //! correctness.md section 1 is broken. It looks at disks and messages, not at what nodes believe.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::super::message::AppendReply;
+use super::super::change;
+use super::super::message::{AppendReply, InstallReply};
 use super::super::{
-    Entry, Envelope, HardState, Index, LogId, Membership, Message, NodeId, Payload, Persist,
-    ReadToken, Refusal, RoleKind, Term,
+    Envelope, HardState, Index, LogId, Message, NodeId, Payload, Persist, ReadToken, Refusal,
+    RoleKind, Term,
 };
-use super::env::{SimDisk, SimNode, is_request};
+use super::disk::{Chain, History, SimDisk, SimLog};
+use super::env::{SimNode, is_request};
 
-/// A fingerprint of an entry and everything before it.
-type Chain = u64;
-
-fn link(before: Chain, entry: &Entry) -> Chain {
-    let mut hasher = DefaultHasher::new();
-    (before, entry.id, format!("{:?}", entry.payload)).hash(&mut hasher);
-    hasher.finish()
-}
-
-fn chains(entries: &[Entry]) -> Vec<Chain> {
-    let mut chain = 0;
-    entries
-        .iter()
-        .map(|entry| {
-            chain = link(chain, entry);
-            chain
-        })
-        .collect()
-}
-
+#[derive(Default)]
 pub(super) struct Oracle {
-    membership: Membership,
     /// S1.
     leaders: BTreeMap<Term, NodeId>,
     /// S3, S13: the one history behind every log id ever written.
     histories: BTreeMap<LogId, Chain>,
     /// S4, S5, S10: everything ever committed, in order.
-    committed: Vec<(LogId, Chain)>,
+    committed: History,
     /// S6: by node, in its present life.
     commits: BTreeMap<NodeId, Index>,
     /// S5, S16: the fingerprint of what each node has applied, by index.
     applied: BTreeMap<NodeId, Index>,
-    written: BTreeMap<NodeId, Vec<Chain>>,
     roles: BTreeMap<NodeId, (RoleKind, Term)>,
     replies: BTreeMap<(NodeId, NodeId, u64), usize>,
     /// R1: what was committed anywhere when the read arrived.
     reads: BTreeMap<ReadToken, usize>,
     pub(super) reads_answered: usize,
     pub(super) truncations: usize,
+    pub(super) installs: usize,
+    /// Campaigns that a leader asked for.
+    pub(super) transfers: usize,
+    /// Where changes of the members were completed.
+    pub(super) changes: BTreeSet<Index>,
 }
 
 impl Oracle {
-    pub(super) fn new(founding: &Entry, membership: &Membership) -> Oracle {
-        let chain = link(0, founding);
-        let first = vec![chain];
-        Oracle {
-            membership: membership.clone(),
-            leaders: BTreeMap::new(),
-            histories: BTreeMap::from([(founding.id, chain)]),
-            committed: Vec::new(),
-            commits: BTreeMap::new(),
-            applied: BTreeMap::new(),
-            written: membership.members.keys().map(|id| (*id, first.clone())).collect(),
-            roles: BTreeMap::new(),
-            replies: BTreeMap::new(),
-            reads: BTreeMap::new(),
-            reads_answered: 0,
-            truncations: 0,
-        }
-    }
-
     /// Terms that had a leader.
     pub(super) fn leaderships(&self) -> usize {
         self.leaders.len()
@@ -83,39 +49,48 @@ impl Oracle {
     }
 
     /// A node began with a log that a test made up.
-    pub(super) fn given(&mut self, entries: &[Entry]) {
-        for (entry, chain) in entries.iter().zip(chains(entries)) {
-            let known = *self.histories.entry(entry.id).or_insert(chain);
-            assert_eq!(known, chain, "the test's logs break log matching (S3)");
+    pub(super) fn given(&mut self, log: &SimLog) {
+        for (id, chain) in &log.history {
+            let known = *self.histories.entry(*id).or_insert(*chain);
+            assert_eq!(known, *chain, "the test's logs break log matching (S3)");
         }
     }
 
-    pub(super) fn restarted(&mut self, id: NodeId, durable: &[Entry]) {
+    pub(super) fn restarted(&mut self, id: NodeId) {
         self.commits.remove(&id);
         self.applied.remove(&id);
         self.roles.remove(&id);
-        self.written.insert(id, chains(durable));
     }
 
-    /// A batch was handed to a disk.
-    pub(super) fn written(&mut self, id: NodeId, batch: &Persist) {
-        let log = self.written.get_mut(&id).expect("a known node");
-        if let Some(after) = batch.truncate_after {
-            assert!(after.0 as usize >= 1, "the founding entry stays (S10)");
-            log.truncate(after.0 as usize);
-            self.truncations += 1;
+    /// A batch was handed to a disk; `log` has taken it over.
+    pub(super) fn written(&mut self, id: NodeId, batch: &Persist, log: &SimLog) {
+        self.truncations += usize::from(batch.truncate_after.is_some());
+        if let Some(snapshot) = &batch.install {
+            self.installs += 1;
+            self.is_committed(id, &log.history[..snapshot.last.index.0 as usize]);
         }
-        for entry in &batch.entries {
-            let chain = link(log.last().copied().unwrap_or(0), entry);
-            log.push(chain);
-            let author = self.leaders.get(&entry.id.term);
-            let known = *self.histories.entry(entry.id).or_insert_with(|| {
+        if batch.entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_))) {
+            for pair in log.all_memberships().windows(2) {
+                let (before, after) = (&pair[0].1, &pair[1].1);
+                assert!(change::overlap(before, after), "{before:?} and {after:?} (S15)");
+            }
+        }
+        for (entry, chain) in log.history.iter().rev().take(batch.entries.len()) {
+            let author = self.leaders.get(&entry.term);
+            let known = *self.histories.entry(*entry).or_insert_with(|| {
                 // A leader's first batch is handed over before anybody has seen it lead.
                 assert!(author.is_none_or(|author| *author == id), "one author a term (S13)");
-                chain
+                *chain
             });
-            assert_eq!(known, chain, "{} has two histories (S3)", entry.id);
+            assert_eq!(known, *chain, "{entry} has two histories (S3)");
         }
+    }
+
+    /// A node holds this to be committed: so must everyone, without an exception.
+    fn is_committed(&mut self, id: NodeId, history: &[(LogId, Chain)]) {
+        let known = history.len().min(self.committed.len());
+        assert_eq!(history[..known], self.committed[..known], "{id} differs (S5, S10)");
+        self.committed.extend_from_slice(&history[known..]);
     }
 
     /// A disk's term and vote change.
@@ -134,21 +109,30 @@ impl Oracle {
         let before = self.roles.insert(id, now);
         assert!(before.is_none_or(|(_, term)| term <= now.1), "{id}: term went back (S7)");
         if now.0 == RoleKind::Leader && before != Some(now) {
-            self.takes_office(id, now.1);
+            self.takes_office(id, now.1, &node.disk.written);
         }
         let commit = self.commits.insert(id, status.commit).unwrap_or_default();
         assert!(status.commit >= commit, "{id}: commit went back (S6)");
         if status.commit > commit {
             self.commits_upto(id, status.commit, now, nodes);
         }
+        if now.0 == RoleKind::Leader {
+            let all = node.disk.written.all_memberships();
+            // By what is committed, which a new leader need not know yet.
+            let committed = self.committed.len() as u64;
+            let pending = all.iter().filter(|(at, _)| at.0 > committed).count();
+            assert!(pending <= 1, "{id} has {pending} changes under way (S14)");
+            if pending == 0 && all.len() > 1 && all.last().is_some_and(|it| !it.1.is_joint()) {
+                self.changes.insert(all.last().expect("one").0);
+            }
+        }
     }
 
-    fn takes_office(&mut self, id: NodeId, term: Term) {
+    fn takes_office(&mut self, id: NodeId, term: Term, log: &SimLog) {
         let leader = *self.leaders.entry(term).or_insert(id);
         assert_eq!(leader, id, "two leaders in term {term} (S1)");
-        let log = &self.written[&id];
-        for (at, (entry, chain)) in self.committed.iter().enumerate() {
-            assert_eq!(log.get(at), Some(chain), "leader {id} of {term} lacks {entry} (S4)");
+        for (at, known) in self.committed.iter().enumerate() {
+            assert_eq!(log.history.get(at), Some(known), "leader {id} of {term} lacks it (S4)");
         }
     }
 
@@ -159,22 +143,22 @@ impl Oracle {
         (role, term): (RoleKind, Term),
         nodes: &BTreeMap<NodeId, SimNode>,
     ) {
-        let written = &nodes[&id].disk.written;
-        let log = &self.written[&id];
-        for at in 0..upto.0 as usize {
-            let entry = (written[at].id, log[at]);
-            match self.committed.get(at) {
-                Some(known) => assert_eq!(*known, entry, "{id} commits another entry (S5, S10)"),
-                None => self.committed.push(entry),
-            }
-        }
+        let log = &nodes[&id].disk.written;
+        let before = self.committed.len() as u64;
+        self.is_committed(id, &log.history[..upto.0 as usize]);
         if role != RoleKind::Leader {
             return;
         }
-        let last = written[upto.0 as usize - 1].id;
+        let last = log.history[upto.0 as usize - 1].0;
         assert_eq!(last.term, term, "an older entry was committed by counting (S9)");
-        for voters in [&self.membership.voters, &self.membership.outgoing] {
-            let hold = |id: &&NodeId| SimDisk::holds(&nodes[id].disk.durable, last);
+        // The newest membership; and one that nobody had committed so far was active itself, even if
+        // its leader has completed it in the same breath.
+        let all = log.all_memberships();
+        let (_, newest) = all.last().expect("a leader knows the members");
+        let fresh = all.iter().filter(|(at, _)| at.0 > before && *at <= upto).map(|it| &it.1);
+        let sets = fresh.chain([newest]).flat_map(|it| [&it.voters, &it.outgoing]);
+        for voters in sets {
+            let hold = |id: &&NodeId| nodes[id].disk.durable.holds(last);
             let holders = voters.iter().filter(hold).count();
             assert!(
                 voters.is_empty() || holders > voters.len() / 2,
@@ -184,10 +168,19 @@ impl Oracle {
     }
 
     /// A node's state machine may apply up to here.
-    pub(super) fn applied(&mut self, id: NodeId, upto: Index, durable: &[Entry]) {
-        let before = self.applied.insert(id, upto).unwrap_or_default();
+    pub(super) fn applied(&mut self, id: NodeId, upto: Index, durable: &SimLog) {
+        let before = self.applied.insert(id, upto).unwrap_or(durable.base().index);
         assert!(upto > before, "{id} applies in order and once (S16)");
-        assert!(upto.0 as usize <= durable.len(), "{id} applies what its disk lacks (S10)");
+        assert!(upto <= durable.last().index, "{id} applies what its disk lacks (S10)");
+        assert!(durable.read(before, upto).is_some(), "{id} applies what is gone (S16)");
+    }
+
+    /// A node's state machine takes over a snapshot's content.
+    pub(super) fn restored(&mut self, id: NodeId, last: LogId, durable: &SimLog) {
+        let before = self.applied.insert(id, last.index).unwrap_or_default();
+        assert!(last.index > before, "{id} goes back to an older state (S16)");
+        let durable = durable.snapshot.as_ref().map(|snapshot| snapshot.last);
+        assert_eq!(durable, Some(last), "{id} restores what its disk lacks (S17)");
     }
 
     /// A message leaves: what it claims must be on its sender's disk (S17, correctness 6.1).
@@ -200,30 +193,45 @@ impl Oracle {
             Message::Vote(vote) if !vote.pre => {
                 let own = durable.vote == Some(envelope.from);
                 assert!(own || !current, "{envelope:?} leaves before the own vote (S17)");
-                let last = disk.durable.last().map(|entry| entry.id);
-                assert!(!current || last >= Some(vote.last), "{envelope:?} boasts (S17)");
+                let last = disk.durable.last();
+                assert!(!current || last >= vote.last, "{envelope:?} boasts (S17)");
             }
             Message::VoteReply(reply) if reply.granted && !reply.pre => {
                 let given = durable.vote == Some(envelope.to);
                 assert!(given || !current, "{envelope:?} promises a vote not on disk (S17)");
             }
-            Message::AppendReply(AppendReply::Accepted { matched }) if current => {
-                let (log, at) = (chains(&disk.durable), matched.0 as usize);
-                assert!(at <= log.len(), "{envelope:?} claims more than the disk has (S17)");
-                let leader = (self.leaders.get(&term) == Some(&envelope.to))
-                    .then(|| chains(&nodes[&envelope.to].disk.written));
-                if let Some(leader) = leader
-                    && nodes[&envelope.to].core.is_some()
-                    && self.roles.get(&envelope.to) == Some(&(RoleKind::Leader, term))
-                {
-                    assert_eq!(leader[..at], log[..at], "{envelope:?} differs (S3)");
-                }
+            Message::TimeoutNowReply(reply) => self.transfers += usize::from(reply.campaigns),
+            Message::AppendReply(AppendReply::Accepted { matched })
+            | Message::InstallReply(InstallReply::Installed { matched })
+                if current =>
+            {
+                self.claims(envelope, matched.0 as usize, disk, nodes);
             }
             _ => {}
         }
         if !is_request(&envelope.message) {
             let key = (envelope.from, envelope.to, envelope.request.0);
             *self.replies.entry(key).or_default() += 1;
+        }
+    }
+
+    /// The sender claims to hold what the leader of its term holds, up to here.
+    fn claims(
+        &self,
+        envelope: &Envelope,
+        at: usize,
+        disk: &SimDisk,
+        nodes: &BTreeMap<NodeId, SimNode>,
+    ) {
+        let log = &disk.durable.history;
+        assert!(at <= log.len(), "{envelope:?} claims more than the disk has (S17)");
+        let leader = &nodes[&envelope.to];
+        let leads = leader.core.is_some()
+            && self.leaders.get(&envelope.term) == Some(&envelope.to)
+            && self.roles.get(&envelope.to) == Some(&(RoleKind::Leader, envelope.term));
+        if leads {
+            let leader = &leader.disk.written.history;
+            assert_eq!(leader[..at], log[..at], "{envelope:?} differs (S3)");
         }
     }
 
@@ -247,29 +255,28 @@ impl Oracle {
         }
     }
 
-    /// Everyone who runs holds the same log and has committed all of it.
-    pub(super) fn assert_converged(&self, nodes: &BTreeMap<NodeId, SimNode>) {
-        let logs: BTreeSet<Vec<LogId>> = nodes
-            .values()
-            .filter(|node| node.core.is_some())
-            .map(|node| node.disk.durable.iter().map(|entry| entry.id).collect())
-            .collect();
+    /// Every member that runs holds the same log and has committed all of it.
+    pub(super) fn assert_converged(&self, nodes: &BTreeMap<NodeId, SimNode>, leader: NodeId) {
+        let leader = nodes[&leader].core.as_ref().expect("it leads");
+        let members = leader.membership();
+        assert!(!members.is_joint(), "a change is left half done (M9)");
+        let nodes: Vec<&SimNode> = members.members.keys().map(|id| &nodes[id]).collect();
+        let running = || nodes.iter().filter(|node| node.core.is_some());
+        let logs: BTreeSet<&History> = running().map(|node| &node.disk.durable.history).collect();
         assert_eq!(logs.len(), 1, "the logs differ after healing: {logs:?}");
-        for node in nodes.values() {
-            let Some(core) = &node.core else { continue };
+        for core in running().filter_map(|node| node.core.as_ref()) {
+            assert_eq!(core.membership(), members, "one membership for all");
             let status = core.status();
             assert_eq!(status.applied, status.last.index, "{} is not done", status.id);
         }
     }
 
-    /// Whether a command is committed.
+    /// Whether a command is committed, and not purged everywhere.
     pub(super) fn holds_command(&self, nodes: &BTreeMap<NodeId, SimNode>, command: &str) -> bool {
-        nodes.values().any(|node| {
-            node.disk
-                .durable
-                .iter()
-                .take(self.committed.len())
-                .any(|entry| matches!(&entry.payload, Payload::Command(bytes) if bytes == command))
+        let committed = self.committed.len() as u64;
+        nodes.values().flat_map(|node| node.disk.durable.entries()).any(|entry| {
+            entry.id.index.0 <= committed
+                && matches!(&entry.payload, Payload::Command(bytes) if bytes == command)
         })
     }
 }

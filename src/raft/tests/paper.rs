@@ -4,11 +4,11 @@
 use bytes::Bytes;
 
 use super::super::message::{Append, AppendReply, HeartbeatReply, ReadRound};
-use super::super::node::{Node, Restored};
 use super::super::{
     Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Message, NodeId, Payload,
     ReadToken, Refusal, RequestId, RoleKind, Term,
 };
+use super::super::{Node, Restored};
 use super::bare::{
     ELECTION, append, appended, from, granted, heartbeat, lead, leader_effects, members, node,
     options, persist, role, seeded, vote,
@@ -405,6 +405,7 @@ fn a_node_restored_from_nonsense_does_not_start() {
             hard_state: HardState { term: Term(term), vote: None },
             log,
             memberships: vec![(Index(1), members(3))],
+            snapshot: None,
             applied: Index(applied),
         };
         std::panic::catch_unwind(|| Node::new(NodeId(1), options(), 1, restored)).is_err()

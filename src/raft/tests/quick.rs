@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::super::change::{self, MembershipChange};
 use super::super::commit;
 use super::super::quorum::{VoteResult, is_quorum, majority, reached, vote_result};
 use super::super::{Index, LogId, LogShape, Member, Membership, NodeId, Term};
@@ -73,6 +74,109 @@ fn any_two_quorums_meet_also_across_a_joint_membership() {
             }
         }
     }
+}
+
+/// Every membership of up to five nodes in three seats, with at most one voter a seat and no change under
+/// way: a node is absent, a learner or a voter.
+fn memberships() -> impl Iterator<Item = Membership> {
+    (0..3u32.pow(5)).filter_map(|mut code| {
+        let mut m = Membership::default();
+        for id in 1..=5 {
+            let (kind, node) = (code % 3, NodeId(id));
+            code /= 3;
+            if kind > 0 {
+                m.members.insert(node, in_seat(id));
+            }
+            if kind > 1 {
+                m.voters.insert(node);
+            }
+        }
+        (!m.voters.is_empty() && one_voter_a_seat(&m)).then_some(m)
+    })
+}
+
+fn in_seat(id: u64) -> Member {
+    Member { name: format!("seat {}", id % 3), address: String::new() }
+}
+
+fn one_voter_a_seat(m: &Membership) -> bool {
+    let seats: BTreeSet<&str> = m.voters.iter().map(|id| m.members[id].name.as_str()).collect();
+    seats.len() == m.voters.len()
+}
+
+/// Every change that can be asked for, sensible or not, with a sixth node that is no member.
+fn changes() -> Vec<MembershipChange> {
+    let mut all = Vec::new();
+    for id in ids(6) {
+        all.push(MembershipChange::Promote { id });
+        all.push(MembershipChange::Remove { id });
+        for other in ids(6) {
+            all.push(MembershipChange::Replace { old: id, new: other });
+            let instead_of = Some(other);
+            all.push(MembershipChange::AddLearner { id, member: in_seat(id.0), instead_of });
+        }
+        all.push(MembershipChange::AddLearner { id, member: in_seat(id.0), instead_of: None });
+    }
+    all
+}
+
+/// S15 by its definition: no set of nodes is a quorum of the one while the others are one of the other.
+fn quorums_meet(a: &Membership, b: &Membership, every: &[BTreeSet<NodeId>]) -> bool {
+    every
+        .iter()
+        .all(|set| !(is_quorum(a, |id| set.contains(&id)) && is_quorum(b, |id| !set.contains(&id))))
+}
+
+/// S15, S14 and the shape of what changes lead to, for every membership and every change there is.
+#[test]
+fn every_change_of_every_small_membership_keeps_quorums_together() {
+    let (every, changes) = (subsets(&ids(6)), changes());
+    let (mut accepted, mut joint) = (0, 0);
+    for before in memberships() {
+        for change in &changes {
+            let Ok(next) = change::after(&before, change) else { continue };
+            accepted += 1;
+            let done = if next.is_joint() { change::completed(&next) } else { next.clone() };
+            for (from, to) in [(&before, &next), (&next, &done)] {
+                assert!(change::overlap(from, to), "{from:?} to {to:?} (S15)");
+                assert!(quorums_meet(from, to, &every), "{from:?} to {to:?} (S15)");
+            }
+            for m in [&next, &done] {
+                let mut counted = m.voters.iter().chain(&m.outgoing);
+                assert!(counted.all(|id| m.contains(*id)), "voters are members: {m:?}");
+                assert!(!m.voters.is_empty() && one_voter_a_seat(m), "{change:?} of {before:?}");
+            }
+            joint += usize::from(next.is_joint());
+            assert_eq!(next.is_joint(), before.voters != done.voters, "{change:?} of {before:?}");
+            assert!(!done.is_joint());
+            let moved = before.voters.symmetric_difference(&done.voters).count();
+            let expected = match change {
+                MembershipChange::AddLearner { .. } => 0..=0,
+                MembershipChange::Promote { .. } => 1..=1,
+                MembershipChange::Remove { .. } => 0..=1,
+                MembershipChange::Replace { .. } => 2..=2,
+            };
+            assert!(expected.contains(&moved), "{change:?} moves {moved} voters");
+        }
+    }
+    assert!(accepted > 1000 && joint > 400, "{accepted} accepted, {joint} of them joint");
+}
+
+/// The short form of S15 never accepts what the definition does not.
+#[test]
+fn what_overlaps_meets() {
+    let every = subsets(&ids(4));
+    let sets = &every[..];
+    let mut met = 0;
+    let joints = || sets.iter().flat_map(|v| sets.iter().map(move |o| membership(v, o)));
+    let all: Vec<Membership> = joints().filter(|m| !m.voters.is_empty()).collect();
+    for a in &all {
+        for b in all.iter().filter(|b| change::overlap(a, b)) {
+            assert!(quorums_meet(a, b, sets), "{a:?} and {b:?}");
+            met += 1;
+        }
+    }
+    assert!(met > all.len(), "{met}");
 }
 
 fn voters() -> impl Strategy<Value = BTreeSet<NodeId>> {

@@ -8,23 +8,30 @@
 //! `propose n text…`, `read n number`, `deliver [from= to= kind= max=]`, `delay …`, `drop …`,
 //! `repeat …` (delivers a copy), `release` (what was delayed goes out), `timeout` (askers learn of what
 //! was lost), `persist n [times]`, `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
-//! `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `full n` and `room n` (of the disk), `status`,
-//! `log`.
+//! `snapshot n [begins]` (of what is applied; with `begins` it is durable only at `snapshot_ends n`),
+//! `transfer n to`, `join n` (a new node starts), `add leader n [seat=] [instead_of=]`,
+//! `promote leader n`, `remove leader n`, `replace leader old new`, `full n` and `room n` (of the disk), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::path::Path;
 
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 
 use super::super::node::Node;
-use super::super::{HardState, Message, NodeId, Options, ReadToken, Term};
+use super::super::{
+    HardState, LogId, Member, MembershipChange, Message, NodeId, Options, ReadToken, SnapshotMeta,
+    Term,
+};
 use super::env::{Cluster, Packet, n};
 use super::show;
 
+#[derive(Default)]
 struct Story {
     cluster: Option<Cluster>,
     delayed: VecDeque<Packet>,
+    /// Snapshots that are being taken.
+    begun: BTreeMap<NodeId, SnapshotMeta>,
 }
 
 type Args<'a> = ArgumentConsumer<'a>;
@@ -51,7 +58,34 @@ fn kind(message: &Message) -> &'static str {
         Message::AppendReply(_) => "append_reply",
         Message::Heartbeat(_) => "heartbeat",
         Message::HeartbeatReply(_) => "heartbeat_reply",
+        Message::TimeoutNow(_) => "timeout_now",
+        Message::TimeoutNowReply(_) => "timeout_now_reply",
+        Message::Install(_) => "snapshot",
+        Message::InstallReply(_) => "snapshot_reply",
     }
+}
+
+/// Seats are named after their first holder.
+fn change(cluster: &Cluster, verb: &str, args: &mut Args<'_>) -> Outcome<MembershipChange> {
+    let id = node(args)?;
+    Ok(match verb {
+        "add" => {
+            let old = args.take_key("instead_of").map(|old| old.trim_start_matches('n').parse());
+            let instead_of = old.transpose()?.map(n);
+            let seat = args.take_key("seat").map(str::to_owned);
+            let members = cluster.leader().map(|leader| &cluster.core(leader).membership().members);
+            let name = seat.or_else(|| {
+                let old = members?.get(&instead_of?)?;
+                Some(old.name.clone())
+            });
+            let name = name.unwrap_or_else(|| show::node(id));
+            let address = format!("{name}.test:6000");
+            MembershipChange::AddLearner { id, member: Member { name, address }, instead_of }
+        }
+        "promote" => MembershipChange::Promote { id },
+        "remove" => MembershipChange::Remove { id },
+        _ => MembershipChange::Replace { old: id, new: node(args)? },
+    })
 }
 
 /// Which packets a verb means.
@@ -118,6 +152,9 @@ impl Story {
             append_entries: number(args, "append_entries", defaults.append_entries)?,
             uncommitted_bytes: number(args, "uncommitted_bytes", defaults.uncommitted_bytes)?,
             pending_reads: number(args, "pending_reads", 1000)? as usize,
+            trailing_entries: number(args, "trailing", 0)?,
+            pinned_bytes: number(args, "pinned", 0)?,
+            promote_lag: number(args, "promote_lag", 2)?,
         };
         let mut cluster = Cluster::new(voters, learners, options, 1);
         cluster.prompt_disks = !manual;
@@ -180,6 +217,12 @@ impl Story {
         Ok(())
     }
 
+    fn end_snapshot(&mut self, id: NodeId) -> Outcome<()> {
+        let begun = self.begun.remove(&id).ok_or("none is being taken")?;
+        self.cluster()?.end_snapshot(id, begun);
+        Ok(())
+    }
+
     fn status(&mut self) -> Outcome<()> {
         let cluster = self.cluster()?;
         for id in cluster.ids() {
@@ -189,10 +232,16 @@ impl Story {
             }
             let status = cluster.core(id).status();
             let mut line = show::soft(id, status.soft_state);
+            if status.snapshot != LogId::ZERO {
+                line += &format!("; snapshot {} first {}", status.snapshot, status.first);
+            }
             line += &format!(
                 "; last {} persisted {} commit {}",
                 status.last, status.persisted, status.commit
             );
+            if let Some(to) = status.transfer {
+                line += &format!("; hands over to {}", show::node(to));
+            }
             for peer in status.peers {
                 let mark = if peer.active { "" } else { " silent" };
                 line += &format!("; {} has {}{mark}", show::node(peer.id), peer.matched);
@@ -206,7 +255,7 @@ impl Story {
         let cluster = self.cluster()?;
         for id in cluster.ids() {
             let log = &cluster.nodes[&id].disk.durable;
-            let shown: Vec<String> = log.iter().map(show::entry).collect();
+            let shown: Vec<String> = log.entries().iter().map(show::entry).collect();
             cluster.trace.push(format!("{}: {}", show::node(id), shown.join(", ")));
         }
         Ok(())
@@ -225,6 +274,15 @@ impl Story {
                 self.cluster()?.wire.append(&mut delayed);
             }
             "heal" => self.cluster()?.cuts.clear(),
+            "snapshot" => {
+                let id = node(args)?;
+                let begun = self.cluster()?.begin_snapshot(id).ok_or("nothing to take")?;
+                self.begun.insert(id, begun);
+                if args.next_pos() != Some("begins") {
+                    self.end_snapshot(id)?;
+                }
+            }
+            "snapshot_ends" => self.end_snapshot(node(args)?)?,
             "settle" => {
                 let idle = args.take_key("except").map(|id| id.trim_start_matches('n').parse());
                 let idle = idle.transpose()?.map(n);
@@ -270,13 +328,22 @@ impl Story {
                     }
                 }
             }
+            "transfer" => {
+                let to = node(args)?;
+                cluster.transfer(id, to);
+            }
+            "join" => cluster.join(id),
+            "add" | "promote" | "remove" | "replace" => {
+                let change = change(cluster, verb, args)?;
+                cluster.change(id, &change);
+            }
+            "full" => cluster.input(id, |core| core.disk_full(true)),
             "crash" => cluster.crash(id),
             "restart" => cluster.restart(id),
             "gone" => {
                 let peer = node(args)?;
                 cluster.input(id, |core| core.peer_gone(peer));
             }
-            "full" => cluster.input(id, |core| core.disk_full(true)),
             "room" => cluster.input(id, |core| core.disk_full(false)),
             _ => return Err(format!("unknown verb {verb}").into()),
         }
@@ -311,9 +378,7 @@ fn run_all(section: &str) {
     assert!(!paths.is_empty(), "no stories in {}", root.display());
     let mut failed = Vec::new();
     for path in paths {
-        let run = std::panic::catch_unwind(|| {
-            goldenscript::run(&mut Story { cluster: None, delayed: VecDeque::new() }, &path)
-        });
+        let run = std::panic::catch_unwind(|| goldenscript::run(&mut Story::default(), &path));
         match run {
             Ok(Ok(())) => {}
             Ok(Err(error)) => failed.push(format!("{}: {error}", path.display())),
@@ -331,4 +396,4 @@ macro_rules! sections {
         }
     )*};
 }
-sections!(append, commit, election, read, restart);
+sections!(append, commit, election, read, restart, snapshot, transfer, membership);

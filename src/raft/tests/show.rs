@@ -1,8 +1,9 @@
 //! How things look in a trace.
 
-use super::super::message::{AppendReply, VoteReply};
+use super::super::message::{AppendReply, InstallReply, VoteReply};
 use super::super::{
-    Entry, Envelope, Index, Message, NodeId, Payload, Persist, ReadToken, Refusal, SoftState,
+    ChangeRefusal, Entry, Envelope, Index, LogId, Membership, Message, NodeId, Payload, Persist,
+    ReadToken, Refusal, SoftState, TransferRefusal,
 };
 
 pub(super) fn node(id: NodeId) -> String {
@@ -35,6 +36,9 @@ pub(super) fn batch(id: NodeId, batch: &Persist) -> String {
     if let Some(state) = batch.hard_state {
         line += &format!(" term {} vote {}", state.term, someone(state.vote));
     }
+    if let Some(snapshot) = &batch.install {
+        line += &format!(" install {}", snapshot.last);
+    }
     if let Some(after) = batch.truncate_after {
         line += &format!(" truncate after {after}");
     }
@@ -49,7 +53,66 @@ pub(super) fn refusal(why: Refusal) -> String {
         Refusal::NotLeader { leader } => format!("not the leader, {} leads", someone(leader)),
         Refusal::Busy => "busy".to_owned(),
         Refusal::NoSpace => "no space".to_owned(),
+        Refusal::Transferring { to } => format!("hands over to {}", node(to)),
     }
+}
+
+fn several<'a>(ids: impl IntoIterator<Item = &'a NodeId>) -> String {
+    ids.into_iter().map(|id| node(*id)).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn membership(id: NodeId, membership: &Membership) -> String {
+    let mut line = format!("{} now counts on {}", node(id), several(&membership.voters));
+    if membership.is_joint() {
+        line += &format!(" and {}", several(&membership.outgoing));
+    }
+    let learners = || membership.members.keys().filter(|id| !membership.is_voter(**id));
+    if learners().next().is_some() {
+        line += &format!(", learners {}", several(learners()));
+    }
+    line
+}
+
+pub(super) fn change(id: NodeId, result: Result<LogId, ChangeRefusal>) -> String {
+    match result {
+        Ok(first) => format!("{} changes the members from {first}", node(id)),
+        Err(why) => format!("{} does not change the members: {}", node(id), change_refusal(why)),
+    }
+}
+
+fn change_refusal(why: ChangeRefusal) -> String {
+    match why {
+        ChangeRefusal::NotLeader { leader } => {
+            format!("not the leader, {} leads", someone(leader))
+        }
+        ChangeRefusal::NotReady => "nothing of the term is committed".to_owned(),
+        ChangeRefusal::UnderWay { index } => format!("that of {index} is under way"),
+        ChangeRefusal::Transferring { to } => format!("it hands over to {}", node(to)),
+        ChangeRefusal::Unknown { id } => format!("no member {}", node(id)),
+        ChangeRefusal::AlreadyMember => "a member already".to_owned(),
+        ChangeRefusal::AlreadyVoter => "a voter already".to_owned(),
+        ChangeRefusal::NotVoter { id } => format!("{} is no voter", node(id)),
+        ChangeRefusal::SeatTaken { holder } => format!("{} holds the seat", node(holder)),
+        ChangeRefusal::OtherSeat => "not of the same seat".to_owned(),
+        ChangeRefusal::LastVoter => "the last voter".to_owned(),
+        ChangeRefusal::Behind { matched, last } => format!("it has {matched} of {last}"),
+        ChangeRefusal::Silent => "it is silent".to_owned(),
+        ChangeRefusal::NoQuorum => "no quorum would be left".to_owned(),
+    }
+}
+
+pub(super) fn transfer(id: NodeId, to: NodeId, result: Result<(), TransferRefusal>) -> String {
+    let why = match result {
+        Ok(()) => return format!("{} hands over to {}", node(id), node(to)),
+        Err(TransferRefusal::NotLeader { leader }) => {
+            format!("not the leader, {} leads", someone(leader))
+        }
+        Err(TransferRefusal::ToItself) => "it leads already".to_owned(),
+        Err(TransferRefusal::Unknown) => "no such member".to_owned(),
+        Err(TransferRefusal::NotVoter) => "not a voter".to_owned(),
+        Err(TransferRefusal::UnderWay { to }) => format!("it hands over to {}", node(to)),
+    };
+    format!("{} does not hand over to {}: {why}", node(id), node(to))
 }
 
 pub(super) fn read(id: NodeId, token: ReadToken, result: Result<Index, Refusal>) -> String {
@@ -64,7 +127,8 @@ pub(super) fn envelope(envelope: &Envelope) -> String {
     let what = match &envelope.message {
         Message::Vote(vote) => {
             let kind = if vote.pre { "pre-vote?" } else { "vote?" };
-            format!("{kind} for term {}, last {}", vote.campaign, vote.last)
+            let transfer = if vote.transfer { ", by transfer" } else { "" };
+            format!("{kind} for term {}, last {}{transfer}", vote.campaign, vote.last)
         }
         Message::VoteReply(VoteReply { pre, campaign, granted }) => {
             let kind = if *pre { "pre-vote" } else { "vote" };
@@ -87,6 +151,14 @@ pub(super) fn envelope(envelope: &Envelope) -> String {
             format!("heartbeat commit {}, round {}", beat.commit, beat.round.0)
         }
         Message::HeartbeatReply(reply) => format!("heartbeat heard, round {}", reply.round.0),
+        Message::TimeoutNow(_) => "campaign now".to_owned(),
+        Message::TimeoutNowReply(reply) if reply.campaigns => "campaigns".to_owned(),
+        Message::TimeoutNowReply(_) => "does not campaign".to_owned(),
+        Message::Install(install) => format!("snapshot {}", install.snapshot.last),
+        Message::InstallReply(InstallReply::Installed { matched }) => {
+            format!("installed up to {matched}")
+        }
+        Message::InstallReply(InstallReply::Refused) => "snapshot refused".to_owned(),
     };
     format!("{way} {what}")
 }

@@ -3,12 +3,13 @@
 //! [`oracle`](super::oracle) watches every step. One seed repeats one storm: `BALSA_STORM=seed`.
 //! `BALSA_STORMS=count` asks for more of them.
 
+use std::collections::BTreeMap;
+
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use super::super::node::Node;
-use super::super::{NodeId, Options, ReadToken};
+use super::super::{Member, MembershipChange, Node, NodeId, Options, ReadToken, SnapshotMeta};
 use super::env::Cluster;
 
 struct Storm {
@@ -16,6 +17,8 @@ struct Storm {
     cluster: Cluster,
     proposed: u64,
     reads: u64,
+    /// Snapshots that are being taken.
+    begun: BTreeMap<NodeId, SnapshotMeta>,
 }
 
 fn options(rng: &mut SmallRng) -> Options {
@@ -28,6 +31,9 @@ fn options(rng: &mut SmallRng) -> Options {
         append_entries: rng.random_range(1..5),
         uncommitted_bytes: 2000,
         pending_reads: 10,
+        trailing_entries: rng.random_range(0..4),
+        promote_lag: rng.random_range(0..5),
+        pinned_bytes: *[0, 0, 500].choose(rng).expect("not empty"),
     }
 }
 
@@ -39,7 +45,7 @@ impl Storm {
         let learners = u64::from(rng.random_bool(0.2));
         let mut cluster = Cluster::new(voters, learners, options, seed);
         cluster.prompt_disks = rng.random_bool(0.3);
-        Storm { rng, cluster, proposed: 0, reads: 0 }
+        Storm { rng, cluster, proposed: 0, reads: 0, begun: BTreeMap::new() }
     }
 
     fn someone(&mut self) -> NodeId {
@@ -49,7 +55,9 @@ impl Storm {
     fn step(&mut self) {
         let id = self.someone();
         match self.rng.random_range(0..1000) {
-            0..430 => self.deliver(),
+            0..410 => self.deliver(),
+            410..420 => self.snapshot(id),
+            420..430 => self.change(id),
             430..620 => {
                 for _ in 0..self.rng.random_range(1..6) {
                     self.cluster.input(id, Node::tick);
@@ -68,7 +76,7 @@ impl Storm {
                 let other = self.someone();
                 self.cluster.cuts.insert((id, other));
             }
-            970..985 if self.cluster.cuts.is_empty() => {
+            970..983 if self.cluster.cuts.is_empty() => {
                 // A leader that is cut off goes on for a while, and what it appends must go.
                 let leader = self.some_leader();
                 self.cluster.isolate(leader);
@@ -76,7 +84,16 @@ impl Storm {
                     self.propose_to(leader);
                 }
             }
-            985..990 => self.cluster.cuts.clear(),
+            983..985 => {
+                // Half of them with a chance.
+                if self.rng.random_bool(0.5) {
+                    self.cluster.tick_all();
+                }
+                let leader = self.some_leader();
+                self.cluster.transfer(leader, id);
+            }
+            985..988 => self.cluster.cuts.clear(),
+            988..990 => self.falls_behind(id),
             _ => {
                 let other = self.someone();
                 self.cluster.input(id, |core| core.peer_gone(other));
@@ -149,9 +166,72 @@ impl Storm {
         }
     }
 
+    /// One node sleeps while the others go on and purge what it lacks.
+    fn falls_behind(&mut self, id: NodeId) {
+        self.crash(id);
+        for _ in 0..self.rng.random_range(4..30) {
+            self.propose();
+            self.cluster.tick_all();
+        }
+        for other in self.cluster.ids() {
+            if let Some(snapshot) = self.cluster.begin_snapshot(other) {
+                self.cluster.end_snapshot(other, snapshot);
+            }
+        }
+    }
+
+    /// Asks for some change of the members, sensible or not; `id` is part of it.
+    fn change(&mut self, id: NodeId) {
+        let leader = self.some_leader();
+        if !self.cluster.alive(leader) {
+            return;
+        }
+        let (other, count) = (self.someone(), self.cluster.nodes.len() as u64);
+        let mut members = self.cluster.core(leader).membership().members.iter();
+        let old = members.find(|(_, member)| member.name == format!("n{}", id.0));
+        let instead_of = old.map(|(old, _)| *old);
+        let change = match self.rng.random_range(0..8) {
+            0 | 1 => {
+                // A new node for the seat of `id`, or for one of its own.
+                let new = NodeId(count + 1);
+                let replaces = instead_of.filter(|_| self.rng.random_bool(0.5));
+                let seat = if replaces.is_some() { id } else { new };
+                let member = Member { name: format!("n{}", seat.0), address: String::new() };
+                if count < 9 {
+                    self.cluster.join(new);
+                    MembershipChange::AddLearner { id: new, member, instead_of: replaces }
+                } else {
+                    MembershipChange::AddLearner { id, member, instead_of: None }
+                }
+            }
+            2 | 3 => MembershipChange::Promote { id },
+            4 | 5 => MembershipChange::Replace { old: other, new: id },
+            _ if self.rng.random_bool(0.4) => MembershipChange::Remove { id },
+            _ => MembershipChange::Promote { id },
+        };
+        self.cluster.change(leader, &change);
+    }
+
+    /// Begins or ends taking a snapshot.
+    fn snapshot(&mut self, id: NodeId) {
+        let id = if self.rng.random_bool(0.5) { self.some_leader() } else { id };
+        if let Some(snapshot) = self.begun.remove(&id) {
+            self.cluster.end_snapshot(id, snapshot);
+        } else if let Some(snapshot) = self.cluster.begin_snapshot(id) {
+            self.begun.insert(id, snapshot);
+        }
+    }
+
+    fn crash(&mut self, id: NodeId) {
+        if self.cluster.alive(id) {
+            self.begun.remove(&id);
+            self.cluster.crash(id);
+        }
+    }
+
     fn crash_or_restart(&mut self, id: NodeId) {
         if self.cluster.alive(id) {
-            self.cluster.crash(id);
+            self.crash(id);
         } else {
             self.cluster.restart(id);
         }
@@ -183,7 +263,7 @@ impl Storm {
             "seed {seed}: stuck"
         );
         assert!(cluster.oracle.reads_answered > answered, "seed {seed}: a read hangs");
-        cluster.oracle.assert_converged(&cluster.nodes);
+        cluster.oracle.assert_converged(&cluster.nodes, leader);
     }
 }
 
@@ -194,6 +274,9 @@ struct Weather {
     reads: usize,
     leaderships: usize,
     truncations: usize,
+    installs: usize,
+    changes: usize,
+    transfers: usize,
 }
 
 fn blow(seed: u64, weather: &mut Weather) {
@@ -206,6 +289,9 @@ fn blow(seed: u64, weather: &mut Weather) {
     weather.reads += oracle.reads_answered;
     weather.leaderships += oracle.leaderships();
     weather.truncations += oracle.truncations;
+    weather.installs += oracle.installs;
+    weather.changes += oracle.changes.len();
+    weather.transfers += oracle.transfers;
     storm.heal(seed);
 }
 
@@ -232,6 +318,9 @@ fn storms() {
     assert!(weather.reads > 3 * storms, "{weather:?}");
     assert!(weather.leaderships > 3 * storms, "{weather:?}");
     assert!(weather.truncations > storms / 8, "{weather:?}");
+    assert!(weather.changes > storms / 8, "{weather:?}");
+    assert!(weather.transfers > storms / 16, "{weather:?}");
+    assert!(weather.installs > storms / 8, "{weather:?}");
 }
 
 /// Determinism: the same inputs cause the same effects, so that a seed repeats its storm.

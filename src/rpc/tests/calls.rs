@@ -187,7 +187,14 @@ async fn raft_methods_need_a_node_that_named_this_receiver() {
     ] {
         let hello = hello(cluster, receiver);
         let connection = dialer.dial(&to, expect(), hello, SOON).await.unwrap();
-        for method in [Method::RaftVote, Method::RaftAppend, Method::RaftHeartbeat] {
+        let raft = [
+            Method::RaftVote,
+            Method::RaftAppend,
+            Method::RaftHeartbeat,
+            Method::RaftInstall,
+            Method::RaftTimeoutNow,
+        ];
+        for method in raft {
             let ask = Ask::Echo(Bytes::new());
             let called = connection.call_timeout::<_, Bytes>(method, &ask, SOON).await;
             match called {

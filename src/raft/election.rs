@@ -1,0 +1,105 @@
+//! Who leads next: giving votes, counting them, and campaigning, of one's own accord or because the
+//! leader hands over.
+
+use super::candidate::Campaign;
+use super::disk::Needs;
+use super::message::{Message, RequestId, TimeoutNowReply, Vote, VoteReply};
+use super::node::{Node, Role};
+use super::quorum::VoteResult;
+use super::types::{HardState, NodeId, Term};
+use super::vote;
+
+impl Node {
+    /// Everyone answers, learners too: one that was promoted may not know it yet (etcd 10998).
+    pub(super) fn on_vote(&mut self, from: NodeId, term: Term, request: RequestId, vote: Vote) {
+        let Vote { pre, campaign, transfer, last: _ } = vote;
+        let claimed = if pre { term.next() } else { term };
+        // A leader that hands over wants this election (E4, E12).
+        let sticks = !transfer
+            && match &self.role {
+                Role::Follower(follower) => follower.sticks_against(from, &self.common),
+                // It would have stepped down by now if it had no quorum (E5).
+                Role::Leader(_) => true,
+                Role::PreCandidate(_) | Role::Candidate(_) => false,
+            };
+        let granted = !sticks && campaign == claimed && self.grants(from, vote);
+        let needs = if granted && !pre { Needs::Vote } else { Needs::Term };
+        let reply = Message::VoteReply(VoteReply { pre, campaign, granted });
+        self.common.send(from, request, reply, needs);
+    }
+
+    /// Decides on a vote that neither stickiness nor its own form speaks against, and records it.
+    fn grants(&mut self, from: NodeId, vote: Vote) -> bool {
+        let last = self.common.log.last();
+        if vote.pre {
+            return vote::grants_pre(self.common.term(), last, vote);
+        }
+        if vote.campaign > self.common.term() {
+            self.become_follower(vote.campaign, None);
+        }
+        let granted = vote::grants(self.common.hard_state(), last, from, vote);
+        if granted {
+            let term = self.common.term();
+            self.common.set_hard_state(HardState { term, vote: Some(from) });
+            // Only a real grant resets the timer (E1).
+            if let Role::Follower(follower) = &mut self.role {
+                follower.reset_timer(&mut self.common);
+            }
+        }
+        granted
+    }
+
+    pub(super) fn on_vote_reply(&mut self, from: NodeId, request: RequestId, reply: VoteReply) {
+        if let Role::PreCandidate(campaign) | Role::Candidate(campaign) = &mut self.role {
+            campaign.answer(from, request, reply);
+            self.count_votes();
+        }
+    }
+
+    pub(super) fn count_votes(&mut self) {
+        let (pre, result) = match &self.role {
+            Role::PreCandidate(campaign) => (true, campaign.result(&self.common)),
+            Role::Candidate(campaign) => (false, campaign.result(&self.common)),
+            Role::Follower(_) | Role::Leader(_) => return,
+        };
+        match result {
+            VoteResult::Won if pre => self.become_candidate(false),
+            // The own vote is on its way to the disk, and its completion counts again (E3).
+            VoteResult::Won if self.common.disk.durable() != self.common.hard_state() => {}
+            VoteResult::Won => self.become_leader(),
+            VoteResult::Lost => self.become_follower(self.common.term(), None),
+            VoteResult::Pending => {}
+        }
+    }
+
+    pub(super) fn campaign_timed_out(&mut self) {
+        if self.common.disk_stands_still() {
+            self.become_follower(self.common.term(), None);
+        } else {
+            self.become_pre_candidate();
+        }
+    }
+
+    pub(super) fn become_pre_candidate(&mut self) {
+        self.role = Role::PreCandidate(Campaign::pre_vote(&mut self.common));
+        self.count_votes();
+    }
+
+    /// Asks for votes. `transfer`: the leader wants it so, and nobody is to stick to that leader.
+    fn become_candidate(&mut self, transfer: bool) {
+        let term = self.common.term().next();
+        self.common.set_hard_state(HardState { term, vote: Some(self.common.id) });
+        self.role = Role::Candidate(Campaign::vote(&mut self.common, transfer));
+    }
+
+    /// The leader asks this node to take over at once (dissertation 3.10, E12): no pre-vote, since the
+    /// leader has seen to it that this log is as good as its own.
+    pub(super) fn on_timeout_now(&mut self, from: NodeId, term: Term, request: RequestId) {
+        let follows = self.follow(from, term).is_some();
+        let campaigns = follows && self.common.is_voter() && !self.common.disk_stands_still();
+        self.reply(from, request, Message::TimeoutNowReply(TimeoutNowReply { campaigns }));
+        if campaigns {
+            self.become_candidate(true);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Handing the leadership over (dissertation 3.10, E12): to stop without a gap, or because an operator
+//! wants another leader.
+//!
+//! The leader accepts nothing new, waits until the successor's disk holds its whole log, and with it the
+//! membership in which the successor votes, then asks it to campaign at once. What it has appended goes
+//! on being replicated and committed, and reads that wait go on being confirmed. After one election
+//! timeout it was in vain, and the leader leads on as before. No membership is appended meanwhile, so
+//! that the successor stays the voter that it was found to be; only a higher term ends it sooner.
+
+use super::common::Common;
+use super::disk::Needs;
+use super::effects::Refusal;
+use super::leader::Leader;
+use super::message::{Message, RequestId, TimeoutNow, TimeoutNowReply};
+use super::types::NodeId;
+
+/// Why the leadership is not handed over. In each case nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferRefusal {
+    /// Another node leads, or nobody does.
+    NotLeader {
+        /// Who leads, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// This node leads already.
+    ToItself,
+    /// No member has that id.
+    Unknown,
+    /// It is a learner, or a voter that is on its way out.
+    NotVoter,
+    /// The leadership is being handed over to another.
+    UnderWay {
+        /// To whom.
+        to: NodeId,
+    },
+}
+
+/// A transfer that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transfer {
+    to: NodeId,
+    elapsed: u32,
+    /// The request to campaign, once the successor was ready for it.
+    asked: Option<RequestId>,
+}
+
+impl Leader {
+    /// Begins to hand over; to whom that is under way already: nothing new.
+    pub(super) fn transfer(
+        &mut self,
+        common: &mut Common,
+        to: NodeId,
+    ) -> Result<(), TransferRefusal> {
+        if to == common.id {
+            return Err(TransferRefusal::ToItself);
+        }
+        if !common.membership().contains(to) {
+            return Err(TransferRefusal::Unknown);
+        }
+        if !common.membership().voters.contains(&to) {
+            return Err(TransferRefusal::NotVoter);
+        }
+        match self.transfers_to() {
+            Some(other) if other != to => return Err(TransferRefusal::UnderWay { to: other }),
+            Some(_) => {}
+            None => {
+                self.transfer = Some(Transfer { to, elapsed: 0, asked: None });
+                self.advance_transfer(common);
+            }
+        }
+        Ok(())
+    }
+
+    /// To whom the leadership is being handed over.
+    pub(super) fn transfers_to(&self) -> Option<NodeId> {
+        self.transfer.map(|transfer| transfer.to)
+    }
+
+    /// Nothing new is accepted while the leadership is handed over, neither writes nor reads (E12).
+    pub(super) fn accepts(&self) -> Result<(), Refusal> {
+        self.transfers_to().map_or(Ok(()), |to| Err(Refusal::Transferring { to }))
+    }
+
+    /// Counts one tick of a transfer.
+    pub(super) fn tick_transfer(&mut self, common: &Common) {
+        if let Some(transfer) = &mut self.transfer {
+            transfer.elapsed += 1;
+            if transfer.elapsed >= common.election_min() {
+                self.transfer = None;
+            }
+        }
+    }
+
+    /// Asks the successor to campaign, once its disk holds everything there is. The membership in which
+    /// it votes is part of that, so that it knows (openraft 1805).
+    pub(super) fn advance_transfer(&mut self, common: &mut Common) {
+        let Some(Transfer { to, asked: None, .. }) = self.transfer else { return };
+        if self.matched(to) == common.log.last().index {
+            let request = self.send_timeout_now(common, to);
+            if let Some(transfer) = &mut self.transfer {
+                transfer.asked = Some(request);
+            }
+        }
+    }
+
+    pub(super) fn send_timeout_now(&self, common: &mut Common, to: NodeId) -> RequestId {
+        let request = common.next_request();
+        common.send(to, request, Message::TimeoutNow(TimeoutNow {}), Needs::Term);
+        request
+    }
+
+    /// The successor has answered.
+    pub(super) fn timeout_now_reply(&mut self, request: RequestId, reply: TimeoutNowReply) {
+        if !reply.campaigns {
+            self.end_transfer(request);
+        }
+    }
+
+    /// If this was the request to campaign, the successor will not, or it may not have heard.
+    pub(super) fn end_transfer(&mut self, request: RequestId) {
+        if self.transfer.is_some_and(|transfer| transfer.asked == Some(request)) {
+            self.transfer = None;
+        }
+    }
+
+    /// The voter, among those heard lately, whose log reaches furthest.
+    pub(super) fn successor(&self, common: &Common) -> Option<NodeId> {
+        let limit = common.election_min();
+        let voters = &common.membership().voters;
+        let fit = self.peers().filter(|(id, peer)| voters.contains(id) && peer.heard_within(limit));
+        // The first of equals, so that the answer does not depend on chance.
+        fit.max_by_key(|(id, peer)| (peer.matched(), std::cmp::Reverse(*id))).map(|(id, _)| id)
+    }
+}
