@@ -294,6 +294,8 @@ mod tests {
             ("Raft.Vote", "node"),
             ("Raft.Append", "node"),
             ("Raft.Heartbeat", "node"),
+            ("Raft.Install", "node"),
+            ("Raft.TimeoutNow", "node"),
             ("Boot.Ask", "node"),
             ("Boot.Deliver", "node"),
             ("Kv.OpenSession", "client admin"),
