@@ -18,7 +18,7 @@ use crate::raft::{Entry, Index, Payload};
 use super::deliver::Deliver;
 use super::fatal;
 use super::log_source::LogSource;
-use super::messages::{Applied, Apply, Read, ReadArgs, ServeReads, Waiter};
+use super::messages::{Applied, Apply, Read, ReadArgs, RefuseReads, ServeReads, Waiter};
 use super::standing::{Content, Standing};
 
 /// Bytes of entries applied in one turn, so that other work of the arbiter gets its share.
@@ -206,6 +206,16 @@ impl Handler<ServeReads> for Applier {
             }
         } else {
             self.reads.entry(message.index).or_default().extend(message.reads);
+        }
+    }
+}
+
+impl Handler<RefuseReads> for Applier {
+    type Result = ();
+
+    fn handle(&mut self, _: RefuseReads, _: &mut Self::Context) {
+        for read in self.reads.split_off(&self.target.next()).into_values().flatten() {
+            read.waiter.refuse(self.standing.not_leader());
         }
     }
 }

@@ -2,9 +2,9 @@
 //! the newest completed batch (group commit). Order is the queue's order; nothing is skipped.
 //!
 //! **No space** (design: durability). A batch with entries that finds no room waits here and is tried
-//! again every `RETRY`; what comes behind it waits too, except batches that carry term and vote
-//! alone: those have their reserve in the log, are written at once, and are reported apart, so that a
-//! node with a full disk can still vote. Any other failure ends the process (D1).
+//! again every `RETRY`; what comes behind it waits too, except term and vote:
+//! they have their reserve in the log, are written at once, and are reported apart, so that a node with
+//! a full disk can still vote. Any other failure ends the process (D1).
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -30,7 +30,7 @@ const GROUP_MAX: usize = 1024;
 pub enum DiskEvent {
     /// This batch and every one before it are durable.
     Persisted(PersistToken),
-    /// Only this batch is durable: it carries term and vote, and went ahead of batches without room.
+    /// Of this batch term and vote are durable: they went ahead of entries without room.
     HardStatePersisted(PersistToken),
     /// Entries find no room (true), or do again (false).
     Full(bool),
@@ -131,6 +131,7 @@ impl Writer<'_> {
             }
             while self.waiting.len() < GROUP_MAX {
                 match batches.try_recv() {
+                    Ok(batch) if self.full => self.take_while_full(batch)?,
                     Ok(batch) => self.waiting.push_back(batch),
                     Err(_) => break,
                 }
@@ -186,14 +187,16 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes term and vote at once; lets everything else wait.
+    /// Writes term and vote at once, also those of a batch with entries; lets everything else wait.
     fn take_while_full(&mut self, batch: Batch) -> Result<(), StorageError> {
-        let alone = batch.entries.is_empty() && batch.truncate_after.is_none();
-        if !alone || batch.hard_state.is_none() {
+        let Batch { token, hard_state, .. } = batch;
+        if hard_state.is_none() {
             self.waiting.push_back(batch);
             return Ok(());
         }
-        match self.store.append(&batch) {
+        let ahead =
+            Batch { token, hard_state, truncate_after: None, entries: Vec::new(), install: None };
+        match self.store.append(&ahead) {
             Ok(()) => {}
             // Even the reserve is used up; then the vote waits as well.
             Err(StorageError::NoSpace { .. }) => {
@@ -203,8 +206,8 @@ impl Writer<'_> {
             Err(error) => return Err(error),
         }
         self.store.sync()?;
-        (self.report)(DiskEvent::HardStatePersisted(batch.token));
-        self.ahead = batch.hard_state;
+        (self.report)(DiskEvent::HardStatePersisted(token));
+        self.ahead = hard_state;
         // Its token stays in line, so that completions in order include it.
         self.waiting.push_back(Batch { hard_state: None, ..batch });
         Ok(())

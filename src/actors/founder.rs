@@ -224,7 +224,11 @@ impl Founder {
     /// A node's certificate proves its seat, and it named another cluster. When most seats of the seed
     /// list are in one other cluster, it is this directory that does not belong here.
     fn heard_of_another(&mut self, own: ClusterId, Greeted { name, cluster_id }: Greeted) {
-        if cluster_id == own || !self.seeds.iter().any(|seed| seed.name == name) {
+        if cluster_id == own {
+            self.elsewhere.remove(&name);
+            return;
+        }
+        if name == self.founding.sender().name || !self.seeds.iter().any(|seed| seed.name == name) {
             return;
         }
         self.elsewhere.insert(name, cluster_id);

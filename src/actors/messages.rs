@@ -133,6 +133,12 @@ pub struct ServeReads {
     pub reads: Vec<Read>,
 }
 
+/// Refuse the reads whose index is not about to be applied: the leadership that confirmed them has
+/// ended, and their index may be long in coming. Node → applier, once for each leadership.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RefuseReads;
+
 /// Apply everything up to and including `upto`. Node → applier. Bounded by the proposals admitted and
 /// by the applied-lag limit; never dropped.
 #[derive(Message)]

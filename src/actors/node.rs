@@ -27,8 +27,8 @@ use super::fatal;
 use super::log_source::LogSource;
 use super::messages::{
     Applied, Apply, DiskReported, HandOver, PeerGone, PersistBatch, Propose, Read, ReadIndex,
-    Replicate, ReplyReceived, RequestReceived, SendRequest, ServeReads, Status, TickElapsed,
-    Waiter,
+    RefuseReads, Replicate, ReplyReceived, RequestReceived, SendRequest, ServeReads, Status,
+    TickElapsed, Waiter,
 };
 use super::replicator::Replicator;
 use super::standing::{Present, Standing};
@@ -157,6 +157,8 @@ impl Node {
             for (_, waiter) in self.waiters.drain(..) {
                 waiter.outcome_unknown();
             }
+            // One for each leadership; the reads' callers must be answered (C5).
+            self.neighbours.applier.deliver(RefuseReads);
         }
         for SendSnapshot { to, request, .. } in effects.snapshots {
             // Nothing sends snapshots yet: the core hears that this one did not arrive, and goes on.

@@ -122,6 +122,12 @@ impl NodeService {
             );
             return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
         }
+        // Whoever is no member has nothing to say to the core: every member's log holds the memberships
+        // that name its peers, as long as nobody is taken in.
+        if envelope.from == own || !self.standing.present().membership.contains(envelope.from) {
+            let message = format!("node {} is no other member of this cluster", envelope.from);
+            return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
+        }
         let message = RequestReceived { envelope, reply: call.reply };
         if let Err(SendError::Full(message) | SendError::Closed(message)) =
             member.node.try_send(message)
@@ -245,7 +251,6 @@ impl Service for NodeService {
     fn greet(&self, peer: &Identity, hello: &Hello) -> Result<HelloAck, Refusal> {
         if let Some(cluster_id) = hello.cluster_id
             && peer.role() == Role::Node
-            && self.standing.present().cluster_id != Some(cluster_id)
         {
             // A hint; a full mailbox may lose it.
             let name = peer.name().to_owned();

@@ -119,33 +119,33 @@ pub fn decode_envelope(
     bytes: &Bytes,
 ) -> Result<Envelope, DecodeError> {
     match (call, direction) {
-        (RaftCall::Vote, Direction::Request) => unwrap::<Vote>(bytes, |m| Ok(Message::Vote(m))),
+        (RaftCall::Vote, Direction::Request) => unwrap::<Vote>(bytes, |m, _| Ok(Message::Vote(m))),
         (RaftCall::Vote, Direction::Reply) => {
-            unwrap::<VoteReply>(bytes, |m| Ok(Message::VoteReply(m)))
+            unwrap::<VoteReply>(bytes, |m, _| Ok(Message::VoteReply(m)))
         }
         (RaftCall::Append, Direction::Request) => {
-            unwrap::<WireAppend>(bytes, |m| Ok(Message::Append(m.into_append()?)))
+            unwrap::<WireAppend>(bytes, |m, term| Ok(Message::Append(m.into_append(term)?)))
         }
         (RaftCall::Append, Direction::Reply) => {
-            unwrap::<AppendReply>(bytes, |m| Ok(Message::AppendReply(m)))
+            unwrap::<AppendReply>(bytes, |m, _| Ok(Message::AppendReply(m)))
         }
         (RaftCall::Heartbeat, Direction::Request) => {
-            unwrap::<Heartbeat>(bytes, |m| Ok(Message::Heartbeat(m)))
+            unwrap::<Heartbeat>(bytes, |m, _| Ok(Message::Heartbeat(m)))
         }
         (RaftCall::Heartbeat, Direction::Reply) => {
-            unwrap::<HeartbeatReply>(bytes, |m| Ok(Message::HeartbeatReply(m)))
+            unwrap::<HeartbeatReply>(bytes, |m, _| Ok(Message::HeartbeatReply(m)))
         }
         (RaftCall::Install, Direction::Request) => {
-            unwrap::<Install>(bytes, |m| Ok(Message::Install(m)))
+            unwrap::<Install>(bytes, |m, _| Ok(Message::Install(m)))
         }
         (RaftCall::Install, Direction::Reply) => {
-            unwrap::<InstallReply>(bytes, |m| Ok(Message::InstallReply(m)))
+            unwrap::<InstallReply>(bytes, |m, _| Ok(Message::InstallReply(m)))
         }
         (RaftCall::TimeoutNow, Direction::Request) => {
-            unwrap::<TimeoutNow>(bytes, |m| Ok(Message::TimeoutNow(m)))
+            unwrap::<TimeoutNow>(bytes, |m, _| Ok(Message::TimeoutNow(m)))
         }
         (RaftCall::TimeoutNow, Direction::Reply) => {
-            unwrap::<TimeoutNowReply>(bytes, |m| Ok(Message::TimeoutNowReply(m)))
+            unwrap::<TimeoutNowReply>(bytes, |m, _| Ok(Message::TimeoutNowReply(m)))
         }
     }
 }
@@ -190,13 +190,13 @@ fn wrap<M: Serialize>(envelope: &Envelope, m: &M, size: usize) -> Bytes {
 
 fn unwrap<M: DeserializeOwned>(
     bytes: &Bytes,
-    message: impl FnOnce(M) -> Result<Message, DecodeError>,
+    message: impl FnOnce(M, Term) -> Result<Message, DecodeError>,
 ) -> Result<Envelope, DecodeError> {
     let wire: Wire<M> = decode_shared(bytes)?;
     if wire.e.0 > TERM_MAX {
         return Err(DecodeError::Content(format!("term {} is beyond {TERM_MAX}", wire.e)));
     }
-    let message = message(wire.m)?;
+    let message = message(wire.m, wire.e)?;
     Ok(Envelope { from: wire.f, to: wire.t, term: wire.e, request: wire.r, message })
 }
 
@@ -223,13 +223,25 @@ impl WireEntry {
 }
 
 impl WireAppend {
-    fn into_append(self) -> Result<Append, DecodeError> {
-        let mut index = self.base.index;
+    /// The entries' terms never go back and never pass the sender's (S13): checked here, so that no bytes
+    /// from outside meet the core's assertions.
+    fn into_append(self, term: Term) -> Result<Append, DecodeError> {
+        let mut before = self.base;
+        if before.index == Index::ZERO && before != LogId::ZERO {
+            return Err(DecodeError::Content(
+                "a base before the first entry has no term".to_owned(),
+            ));
+        }
         let mut entries = Vec::with_capacity(self.entries.len());
         for wire in self.entries {
             let overflow = || DecodeError::Content("the base's index is too large".to_owned());
-            index = Index(index.0.checked_add(1).ok_or_else(overflow)?);
+            let index = Index(before.index.0.checked_add(1).ok_or_else(overflow)?);
             let id = LogId { term: wire.t, index };
+            if id.term < before.term || id.term > term {
+                let message = format!("entry {id} behind {before} in an append of term {term}");
+                return Err(DecodeError::Content(message));
+            }
+            before = id;
             entries.push(Entry { id, payload: wire.into_payload()? });
         }
         Ok(Append { base: self.base, commit: self.commit, entries })

@@ -41,7 +41,11 @@ impl Message {
     /// Whether it claims that entries are durable; all others claim no more than term and vote.
     #[must_use]
     pub fn claims_entries(&self) -> bool {
-        matches!(self, Message::AppendReply(_))
+        matches!(
+            self,
+            Message::AppendReply(AppendReply::Accepted { .. })
+                | Message::InstallReply(InstallReply::Installed { .. })
+        )
     }
 }
 

@@ -251,7 +251,7 @@ impl Node {
     /// (design: durability, D11).
     pub fn disk_full(&mut self, full: bool) -> Effects {
         self.common.disk_full = full;
-        if full && matches!(self.role, Role::Leader(_)) {
+        if full && !matches!(self.role, Role::Follower(_)) {
             self.become_follower(self.common.term(), None);
         }
         self.finish()
