@@ -209,7 +209,8 @@ async fn a_full_disk_leaves_terms_and_votes_alone() {
     }
     answered(world.heartbeat(2)).await;
     world.full.store(true, Ordering::SeqCst);
-    let mut acknowledgement = world.append(2);
+    // A new term that comes with entries: its term goes ahead, its entries wait.
+    let mut acknowledgement = world.append(3);
     assert!(still_waits(&mut acknowledgement).await, "there is no room for it");
 
     for term in 3..6 {

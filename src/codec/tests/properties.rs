@@ -11,7 +11,7 @@ use crate::codec::raft::{Direction, RaftCall, decode_envelope, encode_envelope};
 use crate::codec::{check, decode, decode_command, decode_shared, encode, encode_command};
 use crate::kv::command::{Applied, Command, Operation, Outcome, Write};
 use crate::raft::message::Append;
-use crate::raft::{Entry, Index, LogId, Message, Payload};
+use crate::raft::{Entry, Envelope, Index, LogId, Message, Payload, Term};
 
 fn some_bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..300).prop_map(Bytes::from)
@@ -112,21 +112,40 @@ proptest! {
         prop_assert_eq!(decode_command(&encoded), Ok(command));
     }
 
+    /// Appends whose terms never go back come back; all others are refused (S13).
     #[test]
     fn appends_come_back(
-        (term, index) in (any::<u64>(), 0..u64::MAX - 10),
+        (base, index) in (0..1u64 << 62, 1..u64::MAX - 10),
         commit in any::<u64>(),
-        payloads in vec((any::<u64>(), payload()), 0..8),
+        steps in vec((0..3u64, payload()), 0..8),
+        backwards in 1..3u64,
     ) {
-        let entries = (index + 1..)
-            .zip(payloads)
-            .map(|(index, (term, payload))| Entry { id: LogId::new(term, index), payload })
+        let mut term = base;
+        let entries: Vec<Entry> = (index + 1..)
+            .zip(steps)
+            .map(|(index, (step, payload))| {
+                term = (term + step).min(1 << 62);
+                Entry { id: LogId::new(term, index), payload }
+            })
             .collect();
-        let append = Append { base: LogId::new(term, index), commit: Index(commit), entries };
-        let envelope = envelope(Message::Append(append));
-        let encoded = encode_envelope(&envelope);
-        let decoded = decode_envelope(RaftCall::Append, Direction::Request, &encoded);
-        prop_assert_eq!(decoded, Ok(envelope));
+        let append = Append { base: LogId::new(base, index), commit: Index(commit), entries };
+        let mut envelope = envelope(Message::Append(append.clone()));
+        envelope.term = Term(term);
+        let read = |envelope: &Envelope| {
+            let encoded = encode_envelope(envelope);
+            decode_envelope(RaftCall::Append, Direction::Request, &encoded)
+        };
+        prop_assert_eq!(read(&envelope), Ok(envelope.clone()));
+
+        if append.entries.is_empty() || term < backwards {
+            return Ok(());
+        }
+        let beyond = Envelope { term: Term(term - backwards), ..envelope.clone() };
+        prop_assert!(read(&beyond).is_err(), "an entry beyond its sender's term");
+        let mut falling = append;
+        falling.base.term = Term(falling.entries[0].id.term.0 + backwards);
+        let falling = Envelope { message: Message::Append(falling), ..envelope };
+        prop_assert!(read(&falling).is_err(), "a term that goes back");
     }
 
     #[test]
