@@ -81,9 +81,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::raft::{
-    Boot, Entry, HardState, Index, LogShape, Membership, NodeId, PersistToken, Term,
-};
+use crate::raft::{Boot, Entry, HardState, Index, LogShape, Membership, NodeId, Term};
 
 pub use directory::DataDir;
 pub use faulty::FaultyDisk;
@@ -319,11 +317,4 @@ impl StorageError {
             ),
         }
     }
-}
-
-/// Reported by the disk thread: this batch and all before it are durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Durable {
-    /// The newest completed batch.
-    pub token: PersistToken,
 }
