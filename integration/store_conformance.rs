@@ -181,7 +181,7 @@ fn memberships_come_back_and_go_with_their_entries() {
         Membership {
             members: BTreeMap::from([(NodeId(7), member)]),
             voters: BTreeSet::from([NodeId(7)]),
-            outgoing: BTreeSet::new(),
+            ..Membership::default()
         }
     };
     let entry = |index, name: &str| Entry {

@@ -32,6 +32,12 @@ pub struct NodeConfig {
     pub tick: Duration,
     /// The core's tick counts and limits.
     pub raft: raft::Options,
+    /// When a snapshot is taken.
+    pub snapshots: SnapshotPolicy,
+    /// A seat's holder is replaced at most once in this time.
+    pub seat_limit: Duration,
+    /// A seat that an admin removed is not taken again by itself for this time.
+    pub retirement: Duration,
     /// What to do about damage in the middle of the log.
     pub on_damage: OnDamage,
     /// How log lines look.
@@ -53,6 +59,23 @@ pub enum OnDamage {
     /// Refuse to start and say what to do.
     #[default]
     Stop,
+    /// Set the directory aside under a dated name, and start as a node that lost its disk.
+    Replace,
+}
+
+/// When a node takes a snapshot: as soon as the log behind the newest one has grown by either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// Bytes of entries.
+    pub bytes: u64,
+    /// Entries.
+    pub entries: u64,
+}
+
+impl Default for SnapshotPolicy {
+    fn default() -> SnapshotPolicy {
+        SnapshotPolicy { bytes: 256 << 20, entries: 1_000_000 }
+    }
 }
 
 /// How log lines look.
@@ -67,6 +90,12 @@ pub enum LogFormat {
 
 /// The default of `--tick`; the other defaults of time are in [`raft::Options`].
 pub const TICK_DEFAULT: Duration = Duration::from_millis(10);
+
+/// The default of `--seat-limit`.
+pub const SEAT_LIMIT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// The default of `--retirement`.
+pub const RETIREMENT_DEFAULT: Duration = Duration::from_secs(600);
 
 /// The port nodes listen on unless told otherwise (mission S7).
 pub const PORT_DEFAULT: u16 = 6000;

@@ -312,6 +312,17 @@ impl Service for NodeService {
                         }
                     }
                 }
+                (
+                    Method::RaftSnapshot
+                    | Method::RaftAudit
+                    | Method::BootJoin
+                    | Method::ClusterAdd
+                    | Method::ClusterPromote
+                    | Method::ClusterRemove
+                    | Method::ClusterTransfer
+                    | Method::NodeSnapshot,
+                    Some(_),
+                ) => call.reply.refuse(Refusal::new(Code::Unavailable, "not here yet")),
                 (Method::ClusterMembers, Some(member)) => self.members(member, call.reply),
                 (Method::NodeReplication, Some(member)) => self.replication(member, call),
             }
@@ -375,6 +386,8 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
         snapshot_index: Index::ZERO,
         state_hash: content.state_hash,
         waiting: present.waiting.clone(),
+        stopping: false,
+        snapshots: Default::default(),
     }
 }
 

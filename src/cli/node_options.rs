@@ -9,7 +9,8 @@ use super::judge::Judge;
 use super::options::{self, Env};
 use super::values;
 use crate::config::{
-    LogFormat, NodeConfig, OnDamage, PORT_DEFAULT, Parsed, Seed, TICK_DEFAULT, UsageReport,
+    LogFormat, NodeConfig, OnDamage, PORT_DEFAULT, Parsed, RETIREMENT_DEFAULT, SEAT_LIMIT_DEFAULT,
+    Seed, SnapshotPolicy, TICK_DEFAULT, UsageReport,
 };
 use crate::raft;
 
@@ -94,6 +95,9 @@ pub fn parse_node(
                 cluster,
                 tick: tick.unwrap_or(TICK_DEFAULT),
                 raft,
+                snapshots: SnapshotPolicy::default(),
+                seat_limit: SEAT_LIMIT_DEFAULT,
+                retirement: RETIREMENT_DEFAULT,
                 on_damage: OnDamage::default(),
                 log_format: log_format.unwrap_or_default(),
             }))

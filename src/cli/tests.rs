@@ -56,6 +56,8 @@ fn status() -> StatusReply {
         snapshot_index: Index(0),
         state_hash: 0xef,
         waiting: None,
+        stopping: false,
+        snapshots: Default::default(),
     }
 }
 

@@ -78,6 +78,10 @@ impl From<Refusal> for Error {
             | Code::BadRequest
             | Code::TooLarge
             | Code::UnknownMethod
+            | Code::Removed
+            | Code::WentBack
+            | Code::UnderWay
+            | Code::Conflict
             | Code::SessionExpired
             | Code::SerialOutOfWindow => ErrorKind::Refused,
         };

@@ -191,6 +191,10 @@ impl<N: Network> Reach<N> {
             Code::Denied
             | Code::BadRequest
             | Code::TooLarge
+            | Code::Removed
+            | Code::WentBack
+            | Code::UnderWay
+            | Code::Conflict
             | Code::SessionExpired
             | Code::SerialOutOfWindow => Err(history.end(refusal)),
         }

@@ -36,6 +36,16 @@ pub enum Code {
     Unavailable,
     /// The peer is not who the caller thinks, or of another cluster. Nothing happened.
     WrongPeer,
+    /// The caller's node id was removed from the cluster. Nothing happened; a new node may take the
+    /// seat.
+    Removed,
+    /// The caller's data directory is older than what this node has seen of it (a volume restored
+    /// from a copy). Nothing happened; it goes the way of a lost disk.
+    WentBack,
+    /// Another change of the members is under way. Nothing happened; try again when it is done.
+    UnderWay,
+    /// The request contradicts the members as they are. Nothing happened; the message says what holds.
+    Conflict,
     /// The session is unknown or has expired; the write was not executed.
     SessionExpired,
     /// The serial is outside the session's window; the write was not executed.
@@ -202,6 +212,35 @@ pub struct StatusReply {
     /// Why it is not serving, in one sentence, if it is not.
     #[serde(default)]
     pub waiting: Option<String>,
+    /// Whether it has been asked to stop.
+    #[serde(default)]
+    pub stopping: bool,
+    /// What it has done with snapshots since it started.
+    #[serde(default)]
+    pub snapshots: SnapshotCounters,
+}
+
+/// What a process has done with snapshots since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotCounters {
+    /// Snapshots of its own state.
+    #[serde(default)]
+    pub taken: u64,
+    /// Milliseconds that the newest one took, from the frozen view to the durable file.
+    #[serde(default)]
+    pub last_ms: u64,
+    /// Bytes of the newest snapshot, taken or received.
+    #[serde(default)]
+    pub last_bytes: u64,
+    /// Bytes of snapshots sent to peers, repeated ones included.
+    #[serde(default)]
+    pub sent_bytes: u64,
+    /// Bytes of snapshots received.
+    #[serde(default)]
+    pub received_bytes: u64,
+    /// Snapshots from a leader that replaced this node's state.
+    #[serde(default)]
+    pub installed: u64,
 }
 
 /// One member in the reply of `Cluster.Members`.
@@ -227,6 +266,63 @@ pub struct MembersReply {
     pub members: Vec<MemberStatus>,
     /// Who answered.
     pub from: Answerer,
+}
+
+/// Arguments of `Cluster.Add`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddArgs {
+    /// The seat.
+    pub name: String,
+    /// Where its node is reached, `HOST:PORT`.
+    pub address: String,
+}
+
+/// Arguments of `Cluster.Remove`, `Cluster.Promote` and `Cluster.Transfer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeatArgs {
+    /// The seat.
+    pub name: String,
+}
+
+/// Reply of `Cluster.Add`, `Cluster.Remove` and `Cluster.Promote`: the change is committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeReply {
+    /// The seat.
+    pub name: String,
+    /// The node that holds it, or held it.
+    pub node_id: NodeId,
+    /// `learner`, `voter`, or `removed`.
+    pub role: String,
+    /// Where the membership that the change led to stands in the log.
+    pub index: Index,
+    /// Who answered.
+    pub from: Answerer,
+}
+
+/// Reply of `Cluster.Transfer`: the leadership has been given up, and the successor leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferReply {
+    /// The seat that leads now.
+    pub leader: String,
+    /// In this term.
+    pub term: Term,
+    /// Who answered.
+    pub from: Answerer,
+}
+
+/// Reply of `Node.Snapshot`: the snapshot is on the node's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotReply {
+    /// The seat.
+    pub name: String,
+    /// Last index it covers.
+    pub index: Index,
+    /// Term of that entry.
+    pub term: Term,
+    /// Its size.
+    pub bytes: u64,
+    /// How long it took.
+    pub milliseconds: u64,
 }
 
 /// Arguments of `Node.Replication` (mission S5): one page of the log and one of the store.
@@ -355,6 +451,10 @@ impl Code {
             Code::DeadlineExceeded => "deadline_exceeded",
             Code::Unavailable => "unavailable",
             Code::WrongPeer => "wrong_peer",
+            Code::Removed => "removed",
+            Code::WentBack => "went_back",
+            Code::UnderWay => "under_way",
+            Code::Conflict => "conflict",
             Code::SessionExpired => "session_expired",
             Code::SerialOutOfWindow => "serial_out_of_window",
         }

@@ -14,6 +14,7 @@
 pub mod api;
 pub mod command;
 pub mod msgpack;
+pub mod peer;
 pub mod raft;
 pub mod shared;
 #[cfg(test)]

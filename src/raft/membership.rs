@@ -30,6 +30,10 @@ pub struct Membership {
     /// Invariant: a subset of `members`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub outgoing: BTreeSet<NodeId>,
+    /// Seats that an admin removed: nobody is taken in there without being asked for, until the
+    /// retirement ends (design: lost disks, scale).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub retired: BTreeSet<String>,
 }
 
 impl Membership {
@@ -37,7 +41,7 @@ impl Membership {
     #[must_use]
     pub fn of_voters(members: BTreeMap<NodeId, Member>) -> Membership {
         let voters = members.keys().copied().collect();
-        Membership { members, voters, outgoing: BTreeSet::new() }
+        Membership { members, voters, ..Membership::default() }
     }
 
     /// Whether this node counts for a quorum.

@@ -117,9 +117,10 @@ pub use membership::{Member, Membership};
 pub use message::{Envelope, Message, RequestId};
 pub use node::Node;
 pub use options::Options;
-pub use snapshot::SnapshotMeta;
+pub use snapshot::{SnapshotId, SnapshotMeta};
 pub use status::{NodeStatus, PeerStatus, Restored};
 pub use transfer::TransferRefusal;
 pub use types::{
-    Boot, ClusterId, Entry, HardState, Index, LogId, NodeId, Payload, RoleKind, SoftState, Term,
+    Boot, ClusterId, Entry, HardState, Index, LogId, NodeId, Payload, RoleKind, Seen, SoftState,
+    Term,
 };

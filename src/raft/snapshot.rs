@@ -16,6 +16,18 @@ use super::membership::Membership;
 use super::options::Options;
 use super::types::{Index, LogId};
 
+/// Names one snapshot file: two files of one name hold the same bytes, so that a transfer which broke
+/// off can be taken up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SnapshotId {
+    /// The last entry whose effect it holds.
+    pub last: LogId,
+    /// Bytes of the whole file.
+    pub bytes: u64,
+    /// CRC-32C of the whole file.
+    pub crc: u32,
+}
+
 /// What every snapshot carries besides the state: written into its file, and read from there (D14).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotMeta {

@@ -77,6 +77,30 @@ pub struct HardState {
     pub vote: Option<NodeId>,
 }
 
+/// The most this node has seen of another node id: how a directory that went back in time is told
+/// (a volume restored from an older copy).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its highest boot counter.
+    pub boot: Boot,
+    /// Its highest term.
+    pub term: Term,
+    /// The highest index it acknowledged.
+    pub acknowledged: Index,
+}
+
+impl Seen {
+    /// The higher one in each of the three.
+    #[must_use]
+    pub fn max(self, other: Seen) -> Seen {
+        Seen {
+            boot: self.boot.max(other.boot),
+            term: self.term.max(other.term),
+            acknowledged: self.acknowledged.max(other.acknowledged),
+        }
+    }
+}
+
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

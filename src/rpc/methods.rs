@@ -22,10 +22,16 @@ pub enum Method {
     RaftInstall,
     /// Hands the leadership over.
     RaftTimeoutNow,
+    /// Brings a piece of a snapshot.
+    RaftSnapshot,
+    /// Compares the content of the state machines.
+    RaftAudit,
     /// Asks a node who it is and whether it has a cluster.
     BootAsk,
     /// Brings one message of the founding.
     BootDeliver,
+    /// Asks to be taken into the cluster.
+    BootJoin,
     /// Registers a session for writes.
     KvOpenSession,
     /// Puts, deletes, or compares and swaps.
@@ -36,12 +42,22 @@ pub enum Method {
     KvRange,
     /// Lists the members.
     ClusterMembers,
+    /// Takes a node in, as a learner.
+    ClusterAdd,
+    /// Makes a learner a voter.
+    ClusterPromote,
+    /// Removes a member and retires its seat.
+    ClusterRemove,
+    /// Hands the leadership to another node.
+    ClusterTransfer,
     /// Tells a node's state in numbers.
     NodeStatus,
     /// Answers the probes of Kubernetes.
     NodeProbe,
     /// Shows a node's log and store.
     NodeReplication,
+    /// Takes a snapshot.
+    NodeSnapshot,
     /// Stops a node.
     NodeStop,
 }
@@ -123,6 +139,10 @@ pub const COMMON_CODES: [Code; 7] = [
 ];
 
 const TO_A_NODE: &[Code] = &[Code::WrongPeer, Code::Unavailable];
+const TO_A_NODE_WITH_A_DISK: &[Code] = &[Code::WrongPeer, Code::Unavailable, Code::NoSpace];
+const CHANGES: &[Code] =
+    &[Code::NotLeader, Code::Unavailable, Code::UnderWay, Code::Conflict, Code::NoSpace];
+const SNAPSHOTS: &[Code] = &[Code::Unavailable, Code::NoSpace];
 const FOUNDINGS: &[Code] = &[Code::Unavailable];
 const SESSIONS: &[Code] = &[Code::NotLeader, Code::NoSpace, Code::Unavailable];
 const WRITES: &[Code] = &[
@@ -140,13 +160,15 @@ const SMALL: usize = 4 << 10;
 const FOUNDING: usize = 64 << 10;
 /// A snapshot names every member with its name and address.
 const MEMBERS: usize = 64 << 10;
+/// A piece of a snapshot, and what frames it.
+const CHUNK: usize = 512 << 10;
 /// An append carries entries worth a page, or one entry of any size, and what frames them.
 const APPEND: usize = 2 * REQUEST_BYTES_MAX;
 /// Two keys of a range.
 const KEYS: usize = 16 << 10;
 
 /// The table, in the order of [`Method`].
-const TABLE: [Row; 16] = [
+const TABLE: [Row; 24] = [
     row(Method::RaftVote, "Raft.Vote", NODES, SMALL, "asks for a vote or a pre-vote")
         .bound_to_receiver()
         .changes_something()
@@ -173,8 +195,19 @@ const TABLE: [Row; 16] = [
         .bound_to_receiver()
         .changes_something()
         .or(TO_A_NODE),
+    row(Method::RaftSnapshot, "Raft.Snapshot", NODES, CHUNK, "brings a piece of a snapshot")
+        .bound_to_receiver()
+        .changes_something()
+        .or(TO_A_NODE_WITH_A_DISK),
+    row(Method::RaftAudit, "Raft.Audit", NODES, SMALL, "compares the content of the nodes")
+        .bound_to_receiver()
+        .changes_something()
+        .or(TO_A_NODE),
     row(Method::BootAsk, "Boot.Ask", NODES, FOUNDING, "asks who a node is").or(FOUNDINGS),
     row(Method::BootDeliver, "Boot.Deliver", NODES, FOUNDING, "brings one message of the founding")
+        .changes_something()
+        .or(FOUNDINGS),
+    row(Method::BootJoin, "Boot.Join", NODES, SMALL, "asks to be taken into the cluster")
         .changes_something()
         .or(FOUNDINGS),
     row(Method::KvOpenSession, "Kv.OpenSession", USERS, SMALL, "registers a session for writes")
@@ -186,10 +219,31 @@ const TABLE: [Row; 16] = [
     row(Method::KvGet, "Kv.Get", USERS, KEYS, "reads one key").or(READS),
     row(Method::KvRange, "Kv.Range", USERS, KEYS, "reads one page of keys").or(READS),
     row(Method::ClusterMembers, "Cluster.Members", USERS, SMALL, "lists the members").or(READS),
+    row(Method::ClusterAdd, "Cluster.Add", ADMINS, SMALL, "takes a node in, as a learner")
+        .changes_something()
+        .or(CHANGES),
+    row(Method::ClusterPromote, "Cluster.Promote", ADMINS, SMALL, "makes a learner a voter")
+        .changes_something()
+        .or(CHANGES),
+    row(
+        Method::ClusterRemove,
+        "Cluster.Remove",
+        ADMINS,
+        SMALL,
+        "removes a member, retires its seat",
+    )
+    .changes_something()
+    .or(CHANGES),
+    row(Method::ClusterTransfer, "Cluster.Transfer", ADMINS, SMALL, "hands the leadership over")
+        .changes_something()
+        .or(CHANGES),
     row(Method::NodeStatus, "Node.Status", ALL, SMALL, "tells a node's state in numbers"),
     row(Method::NodeProbe, "Node.Probe", PROBERS, SMALL, "answers the probes of Kubernetes"),
     row(Method::NodeReplication, "Node.Replication", ADMINS, KEYS, "shows a node's log and store")
         .or(FOUNDINGS),
+    row(Method::NodeSnapshot, "Node.Snapshot", ADMINS, SMALL, "takes a snapshot")
+        .changes_something()
+        .or(SNAPSHOTS),
     row(Method::NodeStop, "Node.Stop", ADMINS, SMALL, "stops a node").changes_something(),
 ];
 
@@ -296,16 +350,24 @@ mod tests {
             ("Raft.Heartbeat", "node"),
             ("Raft.Install", "node"),
             ("Raft.TimeoutNow", "node"),
+            ("Raft.Snapshot", "node"),
+            ("Raft.Audit", "node"),
             ("Boot.Ask", "node"),
             ("Boot.Deliver", "node"),
+            ("Boot.Join", "node"),
             ("Kv.OpenSession", "client admin"),
             ("Kv.Write", "client admin"),
             ("Kv.Get", "client admin"),
             ("Kv.Range", "client admin"),
             ("Cluster.Members", "client admin"),
+            ("Cluster.Add", "admin"),
+            ("Cluster.Promote", "admin"),
+            ("Cluster.Remove", "admin"),
+            ("Cluster.Transfer", "admin"),
             ("Node.Status", "node client admin"),
             ("Node.Probe", "node admin"),
             ("Node.Replication", "admin"),
+            ("Node.Snapshot", "admin"),
             ("Node.Stop", "admin"),
         ];
         assert_eq!(Method::ALL.len(), allowed.len());

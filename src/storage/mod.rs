@@ -81,8 +81,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::raft::{Boot, Entry, HardState, Index, LogShape, Membership, NodeId, Term};
+use crate::raft::{Entry, HardState, Index, LogShape, Membership, NodeId};
 
+pub use crate::raft::Seen;
 pub use directory::DataDir;
 pub use faulty::FaultyDisk;
 pub use fs::{Fs, RealFs};
@@ -103,30 +104,6 @@ pub struct RestoredLog {
     pub memberships: Vec<(Index, Membership)>,
     /// What was seen of other nodes.
     pub seen: BTreeMap<NodeId, Seen>,
-}
-
-/// The most this node has seen of another node id: how a directory that went back in time is told
-/// (a volume restored from an older copy).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// Its highest boot counter.
-    pub boot: Boot,
-    /// Its highest term.
-    pub term: Term,
-    /// The highest index it acknowledged.
-    pub acknowledged: Index,
-}
-
-impl Seen {
-    /// The higher one in each of the three.
-    #[must_use]
-    pub fn max(self, other: Seen) -> Seen {
-        Seen {
-            boot: self.boot.max(other.boot),
-            term: self.term.max(other.term),
-            acknowledged: self.acknowledged.max(other.acknowledged),
-        }
-    }
 }
 
 /// A byte's place in the stream of all records, over all segments: what "durable up to here"

@@ -319,7 +319,7 @@ mod tests {
         Membership {
             members: BTreeMap::from([(NodeId(9), member)]),
             voters: BTreeSet::from([NodeId(9)]),
-            outgoing: BTreeSet::new(),
+            ..Membership::default()
         }
     }
 

@@ -64,6 +64,8 @@ impl Seat {
             snapshot_index: Index(0),
             state_hash: 0,
             waiting: None,
+            stopping: false,
+            snapshots: Default::default(),
         }
     }
 

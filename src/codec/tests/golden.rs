@@ -207,6 +207,8 @@ fn status_and_members() {
         snapshot_index: Index(0),
         state_hash: 1 << 63,
         waiting: None,
+        stopping: false,
+        snapshots: Default::default(),
     };
     golden(
         &status,

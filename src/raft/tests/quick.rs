@@ -28,7 +28,12 @@ fn subsets(ids: &[NodeId]) -> Vec<BTreeSet<NodeId>> {
 fn membership(voters: &BTreeSet<NodeId>, outgoing: &BTreeSet<NodeId>) -> Membership {
     let member = |id: NodeId| Member { name: format!("n{}", id.0), address: String::new() };
     let members = voters.union(outgoing).map(|id| (*id, member(*id))).collect();
-    Membership { members, voters: voters.clone(), outgoing: outgoing.clone() }
+    Membership {
+        members,
+        voters: voters.clone(),
+        outgoing: outgoing.clone(),
+        ..Membership::default()
+    }
 }
 
 fn ids(count: u64) -> Vec<NodeId> {
