@@ -2,13 +2,10 @@
 //! scripted life (D1-D3, D7).
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use balsa::exit::Exit;
-use balsa::raft::Payload;
-use balsa::storage::faulty::{Failure, SECTOR_BYTES, Survival};
+use balsa::storage::faulty::{Failure, Survival};
 use balsa::storage::{FaultyDisk, LogStore, StorageError};
 
 mod store_life;

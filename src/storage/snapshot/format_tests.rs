@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::super::faulty::FaultyDisk;
+use crate::storage::FaultyDisk;
 use super::*;
 use crate::raft::{ClusterId, Index, LogId, Member, Membership, NodeId, SnapshotMeta};
 
