@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::agreement::Agreement;
 use crate::codec::api::{Answerer, Code, LeaderHint, Refusal};
 use crate::kv::View;
 use crate::raft::{Boot, ClusterId, Index, Membership, NodeId, RoleKind, SoftState, Term};
@@ -48,6 +49,8 @@ pub struct Content {
 pub struct Standing {
     /// Who this is.
     pub own: Own,
+    /// Whether the content is that of the others.
+    pub agreement: Agreement,
     present: ArcSwap<Present>,
     content: ArcSwap<Content>,
     leading: AtomicU64,
@@ -68,6 +71,7 @@ impl Standing {
         };
         Arc::new(Standing {
             own,
+            agreement: Agreement::default(),
             present: ArcSwap::from_pointee(present),
             content: ArcSwap::from_pointee(Content { view, state_hash }),
             leading: AtomicU64::new(0),
