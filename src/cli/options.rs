@@ -81,8 +81,14 @@ macro_rules! options {
 options! {
     /// A node of a Balsa cluster
     "srvraft"
-    "srvraft NAME [OPTIONS]"
-    "Each option can be given as an environment variable: BALSA_ and its name in capitals
+    "srvraft NAME [OPTIONS]
+    srvraft discard NAME --data-dir DIR
+    srvraft recover NAME --data-dir DIR --certs DIR [--yes]"
+    "discard sets the data directory of a stopped node aside: the seat then starts empty, and is taken in
+again. recover makes a cluster of one of what the directory holds, when a majority lost its disks;
+without --yes it only says what it would do. Nothing is ever deleted.
+
+Each option can be given as an environment variable: BALSA_ and its name in capitals
 (BALSA_DATA_DIR; the seat's name is BALSA_NAME). An option wins over its variable.
 
 BALSA_LOG chooses what is logged, on standard error: a level (off, error, warn, info, debug, trace), or
@@ -116,12 +122,24 @@ Exit status: 0 stopped, 64 options, 65 damaged data, 69 removed from the cluster
         heartbeat "TICKS",
         /// Ticks without a leader before a campaign, drawn from this range [default: 50-100]
         election "TICKS-TICKS",
-        /// What to do about a damaged log: stop [default: stop]
+        /// Take a snapshot when the log behind the last one has this many bytes [default: 256MiB]
+        snapshot_bytes "BYTES",
+        /// The same by entries [default: 1000000]
+        snapshot_entries "N",
+        /// Entries kept behind a snapshot for followers that are a little slow [default: 10000]
+        trailing_entries "N",
+        /// A seat's lost node is replaced at most once in this time [default: 60s]
+        seat_limit "DURATION",
+        /// A removed seat is not taken again by itself for this time [default: 10m]
+        retirement "DURATION",
+        /// What to do about damaged data: stop, or replace: set it aside and start empty [default: stop]
         on_damage "ACTION",
         /// text or json [default: text]
         log_format "FORMAT",
     }
     flags {
+        /// recover: carry it out
+        yes,
         /// Prints this
         help,
         /// Prints the version
