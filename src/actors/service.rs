@@ -447,11 +447,8 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
         applied_index: content.view.applied(),
         snapshot_index: Index::ZERO,
         state_hash: content.state_hash,
-        waiting: present
-            .waiting
-            .clone()
-            .or_else(|| standing.agreement.withheld().map(|why| why.to_string())),
-        stopping: false,
+        waiting: standing.waiting(),
+        stopping: standing.is_stopping(),
         snapshots: Default::default(),
     }
 }
