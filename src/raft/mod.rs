@@ -100,6 +100,7 @@ mod progress;
 mod quorum;
 mod read_index;
 mod reconfigure;
+pub mod seats;
 pub mod snapshot;
 pub mod status;
 #[cfg(test)]
@@ -117,6 +118,7 @@ pub use membership::{Member, Membership};
 pub use message::{Envelope, Message, RequestId};
 pub use node::Node;
 pub use options::Options;
+pub use seats::{Join, JoinAnswer, SeatOptions, Seats};
 pub use snapshot::{SnapshotId, SnapshotMeta};
 pub use status::{NodeStatus, PeerStatus, Restored};
 pub use transfer::TransferRefusal;
