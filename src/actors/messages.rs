@@ -236,10 +236,28 @@ pub struct Status;
 #[rtype(result = "bool")]
 pub struct HandOver;
 
+/// Set the data directory aside and begin anew with an empty one, under a new node id. Replicators, the
+/// joiner and the auditor → supervisor. Never lost; repeats are ignored.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct StartOver {
+    /// What happened, in a sentence, for the log.
+    pub reason: Arc<str>,
+}
+
 /// Stop the process in good order. Anyone → supervisor. Repeats are ignored.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct Stop {
     /// For the log.
+    pub reason: Arc<str>,
+}
+
+/// Begin anew as a node that lost its disk: set the directory aside and come back empty, to be taken in
+/// again. Anyone → supervisor. Repeats are ignored; a stop that is under way goes first.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct StartOver {
+    /// For the log, and for the name under which the directory is kept.
     pub reason: Arc<str>,
 }
