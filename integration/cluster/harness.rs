@@ -251,7 +251,7 @@ impl Drop for Cluster {
     }
 }
 
-fn admin(certificates: &Path, endpoints: Vec<String>) -> Client {
+pub fn admin(certificates: &Path, endpoints: Vec<String>) -> Client {
     let options = Options { endpoints, timeout: Duration::from_secs(5), redirect: true };
     Client::new(tls(certificates, "admin"), options)
 }
