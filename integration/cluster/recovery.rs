@@ -5,5 +5,7 @@
 
 mod amnesia;
 mod cut_snapshot;
+mod divergence;
 mod harness;
 mod lost_disk;
+mod restored;

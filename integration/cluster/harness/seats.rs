@@ -105,6 +105,13 @@ impl Cluster {
         self.running().iter().filter_map(leads).max_by_key(|(_, term)| *term)
     }
 
+    /// Waits until one of these leads.
+    pub fn wait_for_leader_of(&self, nodes: &[usize]) -> usize {
+        until(&format!("one of {nodes:?} leads"), PATIENCE, || {
+            self.leader_now().map(|(leader, _)| leader).filter(|leader| nodes.contains(leader))
+        })
+    }
+
     /// Looks again and again, for as long as `time`, that something holds.
     pub fn watch(&self, time: Duration, mut holds: impl FnMut(&Cluster)) {
         let end = Instant::now() + time;
