@@ -22,6 +22,10 @@ pub struct Counts {
     pub retried: u64,
     pub installed: u64,
     pub discards: u64,
+    pub recognised: u64,
+    pub overtaken: u64,
+    pub purges: u64,
+    pub snapshots: u64,
 }
 
 impl Counts {
@@ -52,6 +56,10 @@ impl Counts {
             ("messages lost", &mut self.lost),
             ("operations answered", &mut self.answered),
             ("operations tried again", &mut self.retried),
+            ("snapshots overtaken", &mut self.overtaken),
+            ("snapshots installed", &mut self.installed),
+            ("purges", &mut self.purges),
+            ("snapshots taken", &mut self.snapshots),
         ]
     }
 

@@ -2,7 +2,7 @@
 //! other side's door judges; only then do messages pass. A message may be lost, late, doubled or
 //! overtaken; whoever asked is told that no answer will come, as a call's deadline does.
 
-use balsa::raft::{Envelope, Message, NodeId, Seen};
+use balsa::raft::{Envelope, Message, NodeId, Seen, SnapshotMeta};
 use rand::Rng;
 
 use super::world::{Event, Life, Packet, SeatId, World, say};
@@ -24,8 +24,10 @@ pub struct Hello {
 pub enum HelloRefusal {
     /// Nobody, or somebody else, sits there.
     Elsewhere,
-    /// The caller's directory has gone back in time.
-    WentBack,
+    /// The caller's directory has gone back in time: this was seen of it.
+    WentBack(Seen),
+    /// The callee leads, and the caller is no member any more.
+    Removed,
 }
 
 /// Requests are told from replies by their kind.
@@ -117,7 +119,20 @@ impl World {
         }
         say!(self, "{to:?} hears {:?}", packet.envelope);
         self.oracle.arrives(&packet.envelope);
+        if let Message::Install(install) = &packet.envelope.message {
+            self.snapshot_arrives(to, &install.snapshot);
+        }
         self.input(to, |core| core.step(packet.envelope));
+    }
+
+    /// A snapshot has arrived as a whole, before the core hears of it.
+    fn snapshot_arrives(&mut self, life: Life, meta: &SnapshotMeta) {
+        let process = self.process(life).expect("it runs");
+        self.dirs[process.dir.0].disk.offer_snapshot(meta.clone());
+        let commit = self.core(life).expect("it has a core").status().commit;
+        if commit >= meta.last.index {
+            self.counts.overtaken += 1;
+        }
     }
 
     /// Connects to every other member.
@@ -131,7 +146,7 @@ impl World {
     }
 
     /// Connects after a while, unless that is done or under way.
-    fn dial_soon(&mut self, life: Life, peer: NodeId) {
+    pub fn dial_soon(&mut self, life: Life, peer: NodeId) {
         let delay = self.rng.random_range(1..60);
         let Some(raft) = self.raft_mut(life) else { return };
         if !raft.links.contains_key(&peer) && raft.dialing.insert(peer) {
@@ -154,7 +169,7 @@ impl World {
             return;
         };
         let id = self.process(life).expect("it runs").id;
-        let claims = self.claims(life);
+        let claims = self.core(life).expect("a member says hello").claims();
         let delay = self.travel();
         if self.loses() || self.cut(from, to) || self.cut(to, from) {
             let refusal = Err(HelloRefusal::Elsewhere);
@@ -189,10 +204,11 @@ impl World {
         match answer {
             Ok(other) => {
                 raft.links.insert(peer, other);
-                self.greeted(life, peer);
+                self.input(life, |core| core.greeted(peer));
             }
             Err(HelloRefusal::Elsewhere) => self.dial_soon(life, peer),
-            Err(HelloRefusal::WentBack) => self.start_over(life),
+            Err(HelloRefusal::WentBack(seen)) => self.went_back(life, peer, seen),
+            Err(HelloRefusal::Removed) => self.removed(life),
         }
     }
 }

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use balsa::kv::{Applied, Command, Outcome, Store};
+use balsa::kv::{Applied, Command, Outcome};
 use balsa::raft::message::{AppendReply, InstallReply};
 use balsa::raft::{
     ClusterId, Envelope, HardState, Index, LogId, Membership, Message, Node, NodeId, NodeStatus,
-    Payload, Persist, RoleKind, SnapshotMeta, SoftState, Term,
+    Payload, Persist, RoleKind, SoftState, Term,
 };
 
 use super::mirror::{Mirror, Stamp};
@@ -324,12 +324,14 @@ impl Oracle {
     }
 
     /// S5, M6: a snapshot is taken, perhaps not the first of its index.
-    pub fn snapshot(&mut self, meta: &SnapshotMeta, content: &Store, twin: Option<&Snapshot>) {
+    pub fn snapshot(&mut self, snapshot: &Snapshot, twin: Option<&Snapshot>) {
+        let meta = &snapshot.meta;
         assert!(meta.is_sound(), "a snapshot that a node takes is sound: {meta:?}");
         self.committed_at(meta.last);
-        self.same_content(meta.last.index, content.state_hash());
+        self.same_content(meta.last.index, snapshot.state_hash);
         if let Some(twin) = twin {
             assert_eq!(&twin.meta, meta, "S5, M6: equal snapshots carry equal members");
+            assert_eq!(twin.pieces, snapshot.pieces, "S5: equal stores give equal bytes");
         }
     }
 }

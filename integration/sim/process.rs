@@ -2,25 +2,44 @@
 //! carries out effects by the contract of `raft::effects`, in that order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use balsa::codec::command::decode_command;
-use balsa::kv::Store;
+use balsa::codec::snapshot::{Decoder, Encoder};
+use balsa::kv::{Frozen, Store};
 use balsa::raft::founding::{Answer, Founding, Letter, Record};
 use balsa::raft::message::{Append, Install};
 use balsa::raft::{
     Boot, ClusterId, Effects, Envelope, Index, LogId, Message, Node, NodeId, Payload, Persist,
-    PersistToken, RequestId, Restored, SendRange, SendSnapshot, SnapshotMeta, Term,
+    PersistToken, RequestId, Restored, Seen, SendRange, SendSnapshot, SnapshotMeta, Term,
 };
 use balsa::storage::{LogReader, LogStore, MemoryLog};
+use bytes::Bytes;
 use rand::Rng;
 
 use super::client::{Request, Said};
 use super::world::{DirId, Event, Life, SeatId, TICK, World, say};
 
-/// The content of a snapshot.
+/// A snapshot, as bytes.
 pub struct Snapshot {
     pub meta: SnapshotMeta,
-    pub content: Store,
+    pub state_hash: u64,
+    pub pieces: Vec<Bytes>,
+}
+
+impl Snapshot {
+    fn of(meta: &SnapshotMeta, content: Frozen) -> Snapshot {
+        let state_hash = content.state_hash();
+        Snapshot { meta: meta.clone(), state_hash, pieces: Encoder::new(content).collect() }
+    }
+
+    fn content(&self) -> Store {
+        let mut decoder = Decoder::new();
+        for piece in &self.pieces {
+            decoder.push(piece).expect("a snapshot's piece is sound");
+        }
+        decoder.finish(&self.meta, self.state_hash).expect("a snapshot comes back whole (D14)")
+    }
 }
 
 pub struct Process {
@@ -57,6 +76,9 @@ pub struct Raft {
     restore: Option<SnapshotMeta>,
     applying: bool,
     snapshotting: bool,
+    /// What the door goes by: what is known of each member, and the newest boot that has been here.
+    pub seen: Arc<BTreeMap<NodeId, Seen>>,
+    pub guests: BTreeMap<NodeId, Boot>,
     /// Connections to peers that are up.
     pub links: BTreeMap<NodeId, Life>,
     pub dialing: BTreeSet<NodeId>,
@@ -88,24 +110,32 @@ impl World {
         let (log, restored) = MemoryLog::open(&directory.disk);
         directory.durable.compare(restored.hard_state, &restored.shape);
         directory.written.copy_from(&directory.durable);
+        let snapshot = restored.snapshot.map(|meta| &self.snapshots[&meta.last]);
+        let store = snapshot.map_or_else(Store::new, Snapshot::content);
         let restored = Restored {
+            boot: process.boot,
+            seen: restored.seen,
+            reached: restored.reached,
             hard_state: restored.hard_state,
             log: restored.shape,
             memberships: restored.memberships,
-            snapshot: None,
-            applied: Index::ZERO,
+            snapshot: snapshot.map(|snapshot| snapshot.meta.clone()),
+            applied: store.applied(),
         };
+        let seen = Arc::new(restored.seen.clone());
         let core = Node::new(process.id, options, seed, restored);
         let raft = Raft {
             core,
             reader: log.reader(),
             log,
-            store: Store::new(),
+            upto: store.applied(),
+            store,
+            seen,
+            guests: BTreeMap::new(),
             written: PersistToken(0),
             syncing: None,
             synced: PersistToken(0),
             held: Vec::new(),
-            upto: Index::ZERO,
             restore: None,
             applying: false,
             snapshotting: false,
@@ -148,6 +178,11 @@ impl World {
         if effects.membership.is_some() {
             self.dial_members(life);
         }
+        if let Some(seen) = effects.seen {
+            let raft = self.raft_mut(life).expect("it just acted");
+            raft.log.note_seen(&seen);
+            raft.seen = seen;
+        }
         if let Some(batch) = effects.persist {
             self.write(life, dir, &batch);
         }
@@ -179,9 +214,7 @@ impl World {
             self.apply_soon(life);
         }
         if let Some(base) = effects.purge {
-            say!(self, "{life:?} purges up to {base}");
-            self.dirs[dir.0].written.purge(base.index);
-            self.dirs[dir.0].durable.purge(base.index);
+            self.purge(life, dir, base);
         }
         for outcome in effects.reads {
             self.read_judged(life, outcome);
@@ -190,6 +223,18 @@ impl World {
             self.leadership_lost(life);
         }
         self.oracle.after_input(life, id, &self.lives, &self.dirs);
+    }
+
+    fn purge(&mut self, life: Life, dir: DirId, base: LogId) {
+        say!(self, "{life:?} purges up to {base}");
+        self.counts.purges += 1;
+        let raft = self.raft_mut(life).expect("it just acted");
+        raft.log.purge(base).expect("memory does not fail");
+        let directory = &mut self.dirs[dir.0];
+        directory.written.purge(base.index);
+        if directory.durable.stamp(base.index).is_some() {
+            directory.durable.purge(base.index);
+        }
     }
 
     fn write(&mut self, life: Life, dir: DirId, batch: &Persist) {
@@ -308,8 +353,12 @@ impl World {
                 let command = decode_command(bytes).ok();
                 (Some(raft.store.apply(at, command.as_ref())), command)
             }
-            Payload::Noop | Payload::Membership(_) => {
+            Payload::Noop => {
                 raft.store.skip(at);
+                (None, None)
+            }
+            Payload::Membership(membership) => {
+                raft.store.apply_membership(at, membership);
                 (None, None)
             }
         };
@@ -333,7 +382,7 @@ impl World {
     }
 
     fn restore(&mut self, life: Life, meta: &SnapshotMeta) {
-        let content = self.snapshots[&meta.last].content.clone();
+        let content = self.snapshots[&meta.last].content();
         say!(self, "{life:?} restores the snapshot {}", meta.last);
         self.counts.installed += 1;
         let raft = self.raft_mut(life).expect("it runs");
@@ -361,9 +410,9 @@ impl World {
         }
         let Some(meta) = raft.core.snapshot_at(raft.store.applied()) else { return };
         raft.snapshotting = true;
-        let content = raft.store.clone();
-        self.oracle.snapshot(&meta, &content, self.snapshots.get(&meta.last));
-        self.snapshots.entry(meta.last).or_insert(Snapshot { meta: meta.clone(), content });
+        let snapshot = Snapshot::of(&meta, raft.store.freeze());
+        self.oracle.snapshot(&snapshot, self.snapshots.get(&meta.last));
+        self.snapshots.insert(meta.last, snapshot);
         self.after(time, Event::SnapshotWritten(life, meta));
     }
 
@@ -372,6 +421,10 @@ impl World {
         let Some(raft) = self.raft_mut(life) else { return };
         raft.snapshotting = false;
         say!(self, "{life:?} has taken the snapshot {}", meta.last);
+        self.counts.snapshots += 1;
+        let dir = self.process(life).expect("it runs").dir;
+        self.dirs[dir.0].disk.snapshot_taken(&meta);
+        self.input(life, |core| core.snapshot_taken(meta.last));
     }
 
     /// One tick of a process.
