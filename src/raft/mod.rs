@@ -91,6 +91,7 @@ mod follower;
 pub mod founding;
 mod invariants;
 mod leader;
+pub mod leave;
 pub mod log_shape;
 pub mod membership;
 pub mod message;
@@ -107,6 +108,7 @@ mod tests;
 mod transfer;
 pub mod types;
 mod vote;
+pub mod went_back;
 
 pub use change::{ChangeRefusal, MembershipChange};
 pub use effects::{
