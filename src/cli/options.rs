@@ -160,12 +160,16 @@ options! {
     status [NODE]
     replication NODE [--from INDEX] [--from-key KEY] [--limit N]
     stop NODE
+    member list                         member add NAME HOST:PORT
+    member remove NAME                  member promote NAME
+    transfer NODE                       hands the leadership over
+    snapshot take NODE
     test [--wait DURATION]              three writes and reads, for scripts
     shell                               the default
     idle                                waits for SIGTERM
     bench [--op OP] ...
     local --dir DIR [--nodes N] [--detach]      a cluster on this machine
-    local --dir DIR --kill|--stop|--start NODE, or --down
+    local --dir DIR --kill|--stop|--start|--add NODE, or --down
     certs init|issue|show
 
 A NODE is an ordinal (1), a seat's name (raft-1) or an endpoint (HOST:PORT). A value may start with -;
@@ -198,7 +202,7 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         from "INDEX",
         /// replication: first key of the store
         from_key "KEY",
-        /// test: how long to wait for the cluster first
+        /// test: how long to wait for the cluster first; local --add: until the node is a voter
         wait "DURATION",
         /// bench: put, get, local-get or mixed [default: put]
         op "OP",
@@ -228,6 +232,8 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         stop "NODE",
         /// local: start this node again
         start "NODE",
+        /// local: start one more node, the next one
+        add "NODE",
         /// certs: where to write [default: certs/generated]
         out "DIR",
         /// certs: name of the cluster [default: balsa]
