@@ -236,15 +236,6 @@ pub struct Status;
 #[rtype(result = "bool")]
 pub struct HandOver;
 
-/// Set the data directory aside and begin anew with an empty one, under a new node id. Replicators, the
-/// joiner and the auditor → supervisor. Never lost; repeats are ignored.
-#[derive(Message, Clone)]
-#[rtype(result = "()")]
-pub struct StartOver {
-    /// What happened, in a sentence, for the log.
-    pub reason: Arc<str>,
-}
-
 /// Stop the process in good order. Anyone → supervisor. Repeats are ignored.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
