@@ -99,7 +99,8 @@ impl Door {
         if let Some(back) = here.contradicts(claims).or_else(|| seen.contradicts(claims)) {
             let message = back.sentence(&hello.name, id);
             tracing::warn!("{message}");
-            return Err(Refusal::new(Code::WentBack, message));
+            let seen = Some(seen.max(here));
+            return Err(Refusal { seen, ..Refusal::new(Code::WentBack, message) });
         }
         if hello.boot > guest.boot {
             guest.boot = hello.boot;

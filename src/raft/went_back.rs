@@ -6,7 +6,7 @@
 //! never be accused, since it then gives its data up. Its hello may be on the way while its newer
 //! words arrive elsewhere and come here by a third node, so that within one life nothing can be
 //! compared. Lives are therefore told apart: two lives that begin from the same copy count to the same
-//! number, and draw different lots.
+//! number, and draw different lots. And whoever is refused judges for itself once more.
 
 use std::fmt;
 
@@ -72,6 +72,15 @@ impl Seen {
             None
         }
     }
+
+    /// The refused node's own judgement, by what it claims when the refusal has arrived: nothing that it
+    /// ever said exceeds that, so that a sound node's hello, refused because it was overtaken, is just
+    /// repeated.
+    #[must_use]
+    pub fn is_ahead_of(self, claims: Seen) -> bool {
+        let same_count = claims.boot.count() == self.boot.count() && claims.boot.count() > 0;
+        self.exceeds(claims) || (same_count && claims.boot != self.boot)
+    }
 }
 
 impl WentBack {
@@ -129,6 +138,19 @@ mod tests {
         // It was on the way while newer words of the same process arrived by another node.
         let life = Boot(0).next(7);
         assert_eq!(seen(life, 5, 900).contradicts(seen(life, 4, 800)), None);
+    }
+
+    #[test]
+    fn the_refused_node_judges_for_itself() {
+        let (life, other) = (Boot(0).next(7), Boot(0).next(6));
+        let claims = seen(life, 5, 900);
+        assert!(!seen(life, 5, 900).is_ahead_of(claims), "overtaken by its own words");
+        assert!(!seen(Boot(0), 9, 9).is_ahead_of(seen(life, 9, 9)));
+        for ahead in
+            [seen(life.next(0), 1, 1), seen(life, 6, 1), seen(life, 1, 901), seen(other, 5, 900)]
+        {
+            assert!(ahead.is_ahead_of(claims), "{ahead:?}");
+        }
     }
 
     #[test]
