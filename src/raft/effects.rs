@@ -3,6 +3,8 @@
 //! The ordering contract, which the runtime carries out in one function and in this order:
 //!
 //! 0. `membership` names the peers from now on: whoever is new in it may be sent to in this very input.
+//!    `seen` is told to the storage, which writes it with the next hard state, that of `persist` if there
+//!    is one.
 //! 1. `persist` is handed to the disk. Batches complete in the order in which they were handed over;
 //!    each completion comes back as [`Node::persisted`](super::node::Node::persisted) with its token.
 //! 2. `send_now` may leave at once: nothing in it claims anything that is not durable (S17).
@@ -13,12 +15,13 @@
 //!    one needs any more.
 //! 6. `reads` and `soft_state` are answers for waiting clients and for status.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::membership::Membership;
 use super::message::{Envelope, RequestId};
 use super::snapshot::SnapshotMeta;
-use super::types::{Entry, HardState, Index, LogId, NodeId, SoftState, Term};
+use super::types::{Entry, HardState, Index, LogId, NodeId, Seen, SoftState, Term};
 
 /// Names one batch handed to the disk; they grow by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +123,9 @@ pub struct Effects {
     /// The active membership, if it is another than before: appended, restored by a truncation, or
     /// brought by a snapshot (M1).
     pub membership: Option<Arc<Membership>>,
+    /// What is remembered of each member, all of it, if it changed; at the pace of heartbeats, and with each
+    /// new term or vote. For the storage, and for judging hellos. It replaces the one before.
+    pub seen: Option<Arc<BTreeMap<NodeId, Seen>>>,
     /// For the disk.
     pub persist: Option<Persist>,
     /// Messages that may leave at once.
@@ -131,9 +137,14 @@ pub struct Effects {
     pub replicate: Vec<SendRange>,
     /// Snapshots to send.
     pub snapshots: Vec<SendSnapshot>,
-    /// This installed snapshot is durable: the state machine takes over its content, sessions and all,
-    /// then [`Node::applied`](super::node::Node::applied) is called with its last index. Entries of the
-    /// former log that were handed out for applying before may be gone; the snapshot covers them.
+    /// This installed snapshot is durable, and is the storage's current one: the state machine takes over
+    /// its content, sessions and all, in place of what it has, then
+    /// [`Node::applied`](super::node::Node::applied) is called with its last index. Before that nothing
+    /// behind it is to be applied, though a `commit` may follow in the same effects. Entries of the former
+    /// log that were handed out for applying before may be gone; the snapshot covers them. If a newer one
+    /// has been installed by the time it is read, that one will do: its own `restore` is on its way. It comes
+    /// once for each installed snapshot, and not after a start, when the runtime itself restores the state
+    /// machine from the snapshot it names in [`Restored`](super::status::Restored).
     pub restore: Option<SnapshotMeta>,
     /// What may be applied, if it moved: everything up to and including this index. It is committed,
     /// and on this node's own disk as well, so that the state machine is never ahead of a log that
@@ -141,7 +152,8 @@ pub struct Effects {
     pub commit: Option<Index>,
     /// The entries up to and including this one may leave the disk, now or at any later time: a durable
     /// snapshot covers them. Before a range that was asked for is read they may be gone; such a request
-    /// is [`Node::unanswered`](super::node::Node::unanswered).
+    /// is [`Node::unanswered`](super::node::Node::unanswered). Each takes the place of the one before, and
+    /// every snapshot brings one: the runtime may leave one out, while it still reads there.
     pub purge: Option<LogId>,
     /// Reads that can be answered or must be refused.
     pub reads: Vec<ReadOutcome>,

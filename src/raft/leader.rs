@@ -31,6 +31,8 @@ pub(super) struct Leader {
     uncommitted: u64,
     /// The leadership is being handed over.
     pub(super) transfer: Option<Transfer>,
+    /// Ticks since the own disk was found to be unfit for leading.
+    pub(super) unfit: u32,
 }
 
 impl Leader {
@@ -48,10 +50,11 @@ impl Leader {
             reads: Reads::default(),
             uncommitted,
             transfer: None,
+            unfit: 0,
         };
         leader.append(common, Payload::Noop);
         leader.replicate(common);
-        leader.send_heartbeats(common);
+        leader.send_heartbeats(common, true);
         leader
     }
 
@@ -77,8 +80,8 @@ impl Leader {
         self.reads.into_tokens()
     }
 
-    /// Counts one tick. False: no quorum has been heard for an election timeout (E5), or the disk has
-    /// stood still for two (D12), and the leadership is to end.
+    /// Counts one tick. False: no quorum has been heard for an election timeout (E5), or nobody took over
+    /// from a leader with an unfit disk (D11, D12), and the leadership is to end.
     pub(super) fn tick(&mut self, common: &mut Common) -> bool {
         for progress in self.peers.values_mut() {
             progress.tick();
@@ -87,12 +90,13 @@ impl Leader {
         let heard = |id: NodeId| {
             id == common.id || self.peers.get(&id).is_some_and(|peer| peer.heard_within(limit))
         };
-        if !quorum::is_quorum(common.membership(), heard)
-            || common.disk.waiting() >= limit.saturating_mul(2)
-        {
+        if !quorum::is_quorum(common.membership(), heard) {
             return false;
         }
         self.tick_transfer(common);
+        if !self.tick_unfit(common) {
+            return false;
+        }
         self.forget_the_departed(common);
         self.complete_change(common);
         self.elapsed += 1;
@@ -101,18 +105,18 @@ impl Leader {
             if self.may_confirm_reads(common) {
                 self.reads.begin(common.commit());
             }
-            self.send_heartbeats(common);
+            self.send_heartbeats(common, true);
             self.peers.values_mut().for_each(Progress::resume);
             self.replicate(common);
-            self.purge(common);
+            self.purge(common, false);
         }
         true
     }
 
     /// Purges what no peer needs any more (Raft §7).
-    pub(super) fn purge(&self, common: &mut Common) {
+    pub(super) fn purge(&self, common: &mut Common, again: bool) {
         let limit = common.election_min();
-        common.purge(self.peers.values().filter_map(|progress| progress.pin(limit)));
+        common.purge(self.peers.values().filter_map(|progress| progress.pin(limit)), again);
     }
 
     /// Appends the commands, all or none.
@@ -122,6 +126,9 @@ impl Leader {
         commands: Vec<Bytes>,
     ) -> Result<LogId, Refusal> {
         self.accepts()?;
+        if common.disk_full {
+            return Err(Refusal::NoSpace);
+        }
         let payloads: Vec<Payload> = commands.into_iter().map(Payload::Command).collect();
         let bytes: u64 = payloads.iter().map(|payload| u64::from(payload.size())).sum();
         if self.uncommitted > 0 && self.uncommitted + bytes > common.options.uncommitted_bytes {
@@ -170,7 +177,7 @@ impl Leader {
                 return;
             }
             self.reads.begin(common.commit());
-            self.send_heartbeats(common);
+            self.send_heartbeats(common, false);
         }
     }
 
@@ -180,12 +187,15 @@ impl Leader {
         common.commit() >= self.first
     }
 
-    pub(super) fn send_heartbeats(&self, common: &mut Common) {
+    /// Says that this node leads. A regular heartbeat spreads what is remembered of each member; those of
+    /// read rounds, of which there may be many, do not.
+    pub(super) fn send_heartbeats(&self, common: &mut Common, regular: bool) {
         let round = self.reads.newest();
+        let seen = if regular { common.seen.list() } else { Vec::new() };
         for (id, progress) in &self.peers {
             let commit = common.commit().min(progress.matched());
             let request = common.next_request();
-            let heartbeat = Heartbeat { commit, round };
+            let heartbeat = Heartbeat { commit, round, seen: seen.clone() };
             common.send(*id, request, Message::Heartbeat(heartbeat), Needs::Term);
         }
     }
@@ -210,6 +220,7 @@ impl Leader {
         match reply {
             AppendReply::Accepted { matched } => {
                 if progress.accepted(request, matched) {
+                    common.note_acknowledged(from, progress.matched());
                     self.advance_commit(common);
                 }
             }
@@ -236,6 +247,7 @@ impl Leader {
         match reply {
             InstallReply::Installed { matched } => {
                 if progress.installed(request, matched, common.commit()) {
+                    common.note_acknowledged(from, progress.matched());
                     self.advance_commit(common);
                 }
             }
