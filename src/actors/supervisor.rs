@@ -204,8 +204,7 @@ impl Supervisor {
         });
         service.joined(Member { node: node.clone(), log });
         let (audited, dialer) = (Arc::clone(standing), Arc::clone(dialer));
-        let patience = config.tick * config.raft.election_ticks.1;
-        let auditor = Auditor::new(audited, dialer, node.clone(), start_over, patience).start();
+        let auditor = Auditor::new(config, audited, dialer, node.clone(), start_over).start();
         self.running = Some(Running { node, storage, applier, auditor, timer });
         Ok(())
     }
