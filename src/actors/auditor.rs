@@ -40,6 +40,9 @@ const CALL: Duration = Duration::from_secs(1);
 /// For a connection.
 const DIAL: Duration = Duration::from_secs(2);
 
+/// Why a node starts over whose content is not the majority's.
+pub const DIVERGED: &str = "diverged";
+
 /// See the module.
 pub struct Auditor {
     desk: Arc<Desk>,
@@ -139,14 +142,14 @@ impl Auditor {
                 let _ = desk.call(&connection, &audit).await;
             });
         }
-        if let Some(reason) = self.desk.standing.agreement.heed(index, majority) {
+        if self.desk.standing.agreement.heed(index, majority) {
             self.leaving = true;
             let (desk, node) = (Arc::clone(&self.desk), self.node.clone());
             let (start_over, election) = (self.start_over.clone(), self.election);
             actix_rt::spawn(async move {
                 hand_over(&node, &desk.standing, election).await;
                 // Once a process; it must not be lost.
-                start_over.deliver(StartOver { reason });
+                start_over.deliver(StartOver { reason: DIVERGED.into() });
             });
         }
     }

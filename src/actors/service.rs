@@ -27,6 +27,7 @@ use crate::raft::{Index, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
+use super::auditor::DIVERGED;
 use super::deliver::Deliver;
 use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
@@ -185,9 +186,9 @@ impl NodeService {
                     let message = format!("{} does not lead term {}", audit.from, soft_state.term);
                     return call.reply.refuse(Refusal::new(Code::Unavailable, message));
                 }
-                if let Some(reason) = standing.agreement.heed(index, hash) {
+                if standing.agreement.heed(index, hash) {
                     // One for each verdict, and the supervisor ignores repeats; it must hear it.
-                    self.start_over.deliver(StartOver { reason });
+                    self.start_over.deliver(StartOver { reason: DIVERGED.into() });
                 }
                 call.reply.send(&AuditReply { hash: None });
             }
