@@ -385,8 +385,8 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
         applied_index: content.view.applied(),
         snapshot_index: Index::ZERO,
         state_hash: content.state_hash,
-        waiting: present.waiting.clone(),
-        stopping: false,
+        waiting: standing.waiting(),
+        stopping: standing.is_stopping(),
         snapshots: Default::default(),
     }
 }

@@ -103,7 +103,7 @@ impl Supervisor {
             drop(wal);
             (wal, restored) = directory.open_log(options)?;
         }
-        let RestoredLog { hard_state, shape, memberships, seen } = restored;
+        let RestoredLog { hard_state, shape, memberships, seen, reached, .. } = restored;
         let own = standing.own.clone();
         tracing::info!(
             node = %own.node_id,
@@ -129,7 +129,7 @@ impl Supervisor {
             applied: raft::Index::ZERO,
             boot: own.boot,
             seen,
-            reached: last,
+            reached,
         };
         let mut core = raft::Node::new(own.node_id, config.raft, random(), restored);
         // The hellos carry no claims yet, so that no peer judges them: everyone counts as having done so.

@@ -12,7 +12,7 @@
 //! `transfer n to`, `join n` (a new node starts), `add leader n [seat=] [instead_of=]`,
 //! `greet a b` (a's hello reaches b; all do by themselves unless `cluster` says `hellos=manual`), `dial a b` (it is
 //! on its way) and `hellos` (those arrive), `copy n` and `put_back n` (its disk), `seen n` (what it remembers),
-//! `promote leader n`, `remove leader n`, `replace leader old new`, `full n` and `room n` (of the disk), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
+//! `promote leader n`, `remove leader n`, `retire leader n`, `replace leader old new`, `full n` and `room n` (of the disk), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
@@ -89,6 +89,7 @@ fn change(cluster: &Cluster, verb: &str, args: &mut Args<'_>) -> Outcome<Members
         }
         "promote" => MembershipChange::Promote { id },
         "remove" => MembershipChange::Remove { id },
+        "retire" => MembershipChange::Retire { id },
         _ => MembershipChange::Replace { old: id, new: node(args)? },
     })
 }
@@ -367,7 +368,7 @@ impl Story {
                 cluster.greet(id, to);
             }
             "seen" => cluster.tell_seen(id),
-            "add" | "promote" | "remove" | "replace" => {
+            "add" | "promote" | "remove" | "retire" | "replace" => {
                 let change = change(cluster, verb, args)?;
                 cluster.change(id, &change);
             }
