@@ -33,6 +33,8 @@ pub(super) struct Oracle {
     pub(super) installs: usize,
     /// Campaigns that a leader asked for.
     pub(super) transfers: usize,
+    /// What a node, in its present life, was told by another: its terms, and as leader its acknowledgements.
+    pub(super) told: BTreeMap<(NodeId, NodeId), Seen>,
     /// Directories that were put back to an older copy: their past is not what they say.
     pub(super) rewound: BTreeSet<NodeId>,
     /// Where changes of the members were completed.
@@ -62,6 +64,13 @@ impl Oracle {
         self.commits.remove(&id);
         self.applied.remove(&id);
         self.roles.remove(&id);
+        self.told.retain(|(listener, _), _| *listener != id);
+    }
+
+    /// A member's message has arrived.
+    pub(super) fn hears(&mut self, id: NodeId, from: NodeId, term: Term) {
+        let told = self.told.entry((id, from)).or_default();
+        told.term = told.term.max(term);
     }
 
     /// A batch was handed to a disk; `log` has taken it over.
@@ -133,7 +142,7 @@ impl Oracle {
 
     /// What nodes remember of each other: never more than a node would say of itself after a crash right
     /// now, nor more than it says now; and a leader all that was acknowledged to it.
-    fn remembers(&self, id: NodeId, peers: &[PeerStatus], nodes: &BTreeMap<NodeId, SimNode>) {
+    fn remembers(&mut self, id: NodeId, peers: &[PeerStatus], nodes: &BTreeMap<NodeId, SimNode>) {
         let durably = |id: NodeId| {
             let SimNode { disk, boots, .. } = &nodes[&id];
             let (term, acknowledged) = (disk.hard_state.term, disk.durable.reached);
@@ -153,8 +162,14 @@ impl Oracle {
             assert!(!seen.exceeds(core.claims()), "{id} claims less than it has shown");
         }
         for peer in peers.iter().filter(|it| core.membership().contains(it.id)) {
-            let seen = core.seen().get(&peer.id).copied().unwrap_or_default();
-            assert!(seen.acknowledged >= peer.matched, "{id} forgets what {} has", peer.id);
+            let told = self.told.entry((id, peer.id)).or_default();
+            told.acknowledged = told.acknowledged.max(peer.matched);
+        }
+        let members = core.membership();
+        self.told.retain(|(listener, of), _| *listener != id || members.contains(*of));
+        for ((_, of), told) in self.told.iter().filter(|((listener, _), _)| *listener == id) {
+            let seen = core.seen().get(of).copied().unwrap_or_default();
+            assert!(!told.exceeds(seen), "{id} forgets of {of} that it was {told:?}");
         }
     }
 
