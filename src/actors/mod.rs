@@ -41,6 +41,7 @@ pub mod election_timer;
 pub mod fatal;
 pub mod founder;
 pub mod gate;
+pub mod leave;
 pub mod log_source;
 pub mod messages;
 pub mod node;
@@ -50,6 +51,7 @@ pub mod rpc_listener;
 pub mod run;
 pub mod service;
 pub mod standing;
+pub mod start_over;
 pub mod storage;
 pub mod supervisor;
 
