@@ -208,7 +208,7 @@ impl World {
             }
             Err(HelloRefusal::Elsewhere) => self.dial_soon(life, peer),
             Err(HelloRefusal::WentBack(seen)) => self.went_back(life, peer, seen),
-            Err(HelloRefusal::Removed) => self.removed(life),
+            Err(HelloRefusal::Removed) => self.removed(life, peer),
         }
     }
 }
