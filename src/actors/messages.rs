@@ -8,7 +8,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 
 use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal};
-use crate::raft::{Envelope, Index, NodeId, RequestId, SendRange};
+use crate::raft::{Boot, Envelope, Index, NodeId, RequestId, Seen, SendRange};
 use crate::rpc::{Connection, Responder};
 
 use super::disk_thread::DiskEvent;
@@ -48,6 +48,25 @@ pub enum ReplyReceived {
         /// Which request.
         request: RequestId,
     },
+    /// A connection to it is up: it has judged and accepted this node's hello, and says which life of its
+    /// directory it is. Goes before every answer that comes over this connection.
+    Greeted {
+        /// Which peer.
+        peer: NodeId,
+        /// Its boot.
+        boot: Boot,
+    },
+}
+
+/// A peer's hello was accepted. Connection → node. Bounded by the connections taken; must come before
+/// the requests on that connection.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Introduced {
+    /// Which peer.
+    pub peer: NodeId,
+    /// What it claims of itself.
+    pub claims: Seen,
 }
 
 /// The peer's process is gone: its connection was reset and the redial refused. Replicator → node. A

@@ -16,6 +16,7 @@
 //!                                          │            │◄── ReplyReceived, PeerGone ─────────┤ (one each)
 //!                                          └────────────┘                        └────────────┘
 //!   Founder: before there is a Node.   Supervisor: starts, watches, stops all of it.
+//!   Auditor: compares the stores while this node leads.
 //! ```
 //!
 //! What bounds each queue, and what happens when it is full:
@@ -30,7 +31,9 @@
 //! | disk thread | [`node::OUTSTANDING_BATCHES_MAX`] and the peers' windows | proposals are refused as busy |
 //! | applier | [`node::APPLIED_LAG_MAX`] | proposals are refused as busy; nothing is dropped |
 
+pub mod agreement;
 pub mod applier;
+pub mod auditor;
 pub mod deliver;
 pub mod disk_thread;
 pub mod door;
@@ -38,6 +41,7 @@ pub mod election_timer;
 pub mod fatal;
 pub mod founder;
 pub mod gate;
+pub mod leave;
 pub mod log_source;
 pub mod messages;
 pub mod node;
@@ -47,6 +51,7 @@ pub mod rpc_listener;
 pub mod run;
 pub mod service;
 pub mod standing;
+pub mod start_over;
 pub mod storage;
 pub mod supervisor;
 

@@ -3,7 +3,7 @@
 //!
 //! | arbiter | actors | why there |
 //! |---|---|---|
-//! | main | supervisor, founder, node, storage, replicators | one turn of the core and what it causes |
+//! | main | supervisor, founder, node, storage, replicators, auditor | one turn of the core and what it causes |
 //! | serving | RPC listener, connections, applier | bytes, TLS, and the answers that go out there |
 //! | timer | election timer | nothing may starve it |
 //!
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use actix_rt::ArbiterHandle;
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, OnDamage};
 use crate::exit::Exit;
 use crate::kv;
 use crate::raft::{self, Restored, RoleKind};
@@ -23,18 +23,21 @@ use crate::rpc::Dialer;
 use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
 use super::applier::Applier;
+use super::auditor::Auditor;
 use super::deliver::Deliver;
 use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
+use super::leave::stay_while_needed;
 use super::log_source::LogSource;
-use super::messages::{DiskReported, FinishDisk, HandOver, Stop};
+use super::messages::{DiskReported, FinishDisk, HandOver, StartOver, Stop};
 use super::node::{Neighbours, Node};
 use super::replicator::{Common, Patience, Peer, Replicator};
 use super::rpc_listener::{RpcListener, StopAccepting};
 use super::service::{Member, NodeService};
 use super::standing::{Present, Standing};
+use super::start_over::start_over;
 use super::storage::Storage;
 
 /// Bytes of recent entries kept in memory for replication and applying.
@@ -67,6 +70,8 @@ pub struct Plan {
     pub serving: ArbiterHandle,
     /// Where the election timer lives.
     pub timing: ArbiterHandle,
+    /// The supervisor itself.
+    pub own: Addr<Supervisor>,
 }
 
 /// See the module.
@@ -80,6 +85,7 @@ struct Running {
     node: Addr<Node>,
     storage: Addr<Storage>,
     applier: Addr<Applier>,
+    auditor: Addr<Auditor>,
     timer: Addr<ElectionTimer>,
 }
 
@@ -90,7 +96,11 @@ impl Supervisor {
         Supervisor { plan, running: None, stopping: false }
     }
 
-    fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
+    fn start_member(
+        &mut self,
+        founded: &Founded,
+        start_over: Recipient<StartOver>,
+    ) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
         directory.write_cluster(founded.cluster_id)?;
         let options = LogOptions::default();
@@ -120,7 +130,6 @@ impl Supervisor {
             source,
         };
         let log = LogSource::start(wal.reader(), last, RECENT_BYTES).map_err(failed)?;
-        standing.note_persisted(last);
         let restored = Restored {
             hard_state,
             log: shape,
@@ -131,12 +140,9 @@ impl Supervisor {
             seen,
             reached,
         };
-        let mut core = raft::Node::new(own.node_id, config.raft, random(), restored);
-        // The hellos carry no claims yet, so that no peer judges them: everyone counts as having done so.
-        for id in core.membership().clone().members.into_keys() {
-            let effects = core.greeted(id);
-            assert_eq!(effects, raft::Effects::default(), "a greeting alone causes nothing");
-        }
+        let core = raft::Node::new(own.node_id, config.raft, random(), restored);
+        standing.note_claims(core.claims());
+        standing.publish_seen(Arc::new(core.seen().clone()));
         let membership = Arc::new(core.membership().clone());
         standing.publish(Present {
             cluster_id: Some(founded.cluster_id),
@@ -150,6 +156,7 @@ impl Supervisor {
             dialer: Arc::clone(dialer),
             standing: Arc::clone(standing),
             log: log.clone(),
+            start_over: self.plan.own.clone().recipient(),
             patience: Patience {
                 dial: Duration::from_secs(2).max(election * 2),
                 control: election,
@@ -197,7 +204,10 @@ impl Supervisor {
             node: ticks,
         });
         service.joined(Member { node: node.clone(), log });
-        self.running = Some(Running { node, storage, applier, timer });
+        let (audited, dialer) = (Arc::clone(standing), Arc::clone(dialer));
+        let patience = config.tick * config.raft.election_ticks.1;
+        let auditor = Auditor::new(audited, dialer, node.clone(), start_over, patience).start();
+        self.running = Some(Running { node, storage, applier, auditor, timer });
         Ok(())
     }
 
@@ -207,6 +217,7 @@ impl Supervisor {
             ("node", running.node.connected()),
             ("storage", running.storage.connected()),
             ("applier", running.applier.connected()),
+            ("auditor", running.auditor.connected()),
             ("election timer", running.timer.connected()),
             ("rpc listener", self.plan.listener.connected()),
         ];
@@ -220,7 +231,7 @@ impl Supervisor {
 
 /// Waits, no longer than an election may take, until another node leads. A stop without that is safe
 /// too: the others elect.
-async fn hand_over(node: &Addr<Node>, standing: &Standing, patience: Duration) {
+pub(super) async fn hand_over(node: &Addr<Node>, standing: &Standing, patience: Duration) {
     if !node.send(HandOver).await.unwrap_or(false) {
         return;
     }
@@ -288,31 +299,38 @@ impl Actor for Supervisor {
 impl Handler<Founded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
-        if self.running.is_none()
-            && let Err(error) = self.start_member(&founded)
-        {
-            fatal::storage(&error);
+    fn handle(&mut self, founded: Founded, ctx: &mut Self::Context) {
+        if self.running.is_some() {
+            return;
+        }
+        match self.start_member(&founded, ctx.address().recipient()) {
+            Ok(()) => {}
+            Err(error @ StorageError::Damaged { .. })
+                if self.plan.config.on_damage == OnDamage::Replace =>
+            {
+                tracing::error!("{error}");
+                start_over(&self.plan.directory, "damaged");
+            }
+            Err(error) => fatal::storage(&error),
         }
     }
 }
 
-impl Handler<Stop> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
-        if std::mem::replace(&mut self.stopping, true) {
-            return;
-        }
-        tracing::info!(reason = %stop.reason, "stopping");
+impl Supervisor {
+    /// Gives the leadership away, answers the calls in flight and finishes the disk, in this order. A
+    /// node that was asked to stop stays before that while the cluster needs it.
+    fn end(&self, stays: bool) -> impl Future<Output = ()> + use<> {
         let listener = self.plan.listener.clone();
         let running = self.running.as_ref();
         let node = running.map(|running| running.node.clone());
         let storage = running.map(|running| running.storage.clone());
-        let standing = Arc::clone(&self.plan.standing);
+        let (standing, dialer) = (Arc::clone(&self.plan.standing), Arc::clone(&self.plan.dialer));
         let patience = self.plan.config.tick * self.plan.config.raft.election_ticks.1;
-        let stopping = async move {
+        async move {
             if let Some(node) = node {
+                if stays {
+                    stay_while_needed(&dialer, &standing).await;
+                }
                 hand_over(&node, &standing, patience).await;
             }
             // Calls in flight are answered first; the disk goes last, so that whatever they were told
@@ -322,9 +340,44 @@ impl Handler<Stop> for Supervisor {
                 limit_the_disks_end();
                 let _ = storage.send(FinishDisk).await;
             }
-            tracing::info!("stopped");
-            System::current().stop_with_code(Exit::Stopped.code());
-        };
-        ctx.spawn(stopping.into_actor(self));
+        }
+    }
+}
+
+fn stop_the_process() {
+    tracing::info!("stopped");
+    System::current().stop_with_code(Exit::Stopped.code());
+}
+
+impl Handler<Stop> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
+        // Also if the node is about to begin anew: then it does not.
+        self.plan.standing.note_stopping();
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        tracing::info!(reason = %stop.reason, "stopping");
+        let ending = self.end(true);
+        ctx.spawn(ending.into_actor(self).map(|(), _, _| stop_the_process()));
+    }
+}
+
+impl Handler<StartOver> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: StartOver, ctx: &mut Self::Context) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        tracing::error!(reason = %message.reason, "this node starts over, as one that lost its disk");
+        let ending = self.end(false);
+        ctx.spawn(ending.into_actor(self).map(move |(), supervisor, _| {
+            if supervisor.plan.standing.is_stopping() {
+                return stop_the_process();
+            }
+            start_over(&supervisor.plan.directory, &message.reason)
+        }));
     }
 }
