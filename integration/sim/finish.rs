@@ -152,7 +152,7 @@ impl World {
         self.seats.iter().filter(|seat| !seat.gone)
     }
 
-    /// One leader, whom everybody follows.
+    /// One leader, whom everybody who is a member follows.
     fn is_led(&self) -> bool {
         let leaders: BTreeSet<_> =
             self.soft_states().map(|soft| (soft.term, soft.leader)).collect();
@@ -161,7 +161,8 @@ impl World {
 
     fn soft_states(&self) -> impl Iterator<Item = balsa::raft::SoftState> + '_ {
         let lives = self.seats.iter().filter_map(|seat| self.core(seat.at?));
-        lives.map(|core| core.status().soft_state)
+        let members = lives.filter(|core| self.oracle.is_member(core.status().id));
+        members.map(|core| core.status().soft_state)
     }
 
     /// Everybody has applied the same log to its end, and everybody is a voter of one membership.

@@ -452,6 +452,7 @@ impl World {
         }
         self.input(life, Node::tick);
         self.tend_members(life);
+        self.close_idle(life);
         if let Some(latest) = stopping {
             self.stops(life, latest);
         }
