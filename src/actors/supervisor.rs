@@ -3,7 +3,7 @@
 //!
 //! | arbiter | actors | why there |
 //! |---|---|---|
-//! | main | supervisor, founder, node, storage, replicators | one turn of the core and what it causes |
+//! | main | supervisor, founder, node, storage, replicators, auditor | one turn of the core and what it causes |
 //! | serving | RPC listener, connections, applier | bytes, TLS, and the answers that go out there |
 //! | timer | election timer | nothing may starve it |
 //!
@@ -23,6 +23,7 @@ use crate::rpc::Dialer;
 use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
 use super::applier::Applier;
+use super::auditor::Auditor;
 use super::deliver::Deliver;
 use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
@@ -69,8 +70,6 @@ pub struct Plan {
     pub serving: ArbiterHandle,
     /// Where the election timer lives.
     pub timing: ArbiterHandle,
-    /// The supervisor itself.
-    pub own: Addr<Supervisor>,
 }
 
 /// See the module.
@@ -84,6 +83,7 @@ struct Running {
     node: Addr<Node>,
     storage: Addr<Storage>,
     applier: Addr<Applier>,
+    auditor: Addr<Auditor>,
     timer: Addr<ElectionTimer>,
 }
 
@@ -94,7 +94,11 @@ impl Supervisor {
         Supervisor { plan, running: None, stopping: false }
     }
 
-    fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
+    fn start_member(
+        &mut self,
+        founded: &Founded,
+        start_over: Recipient<StartOver>,
+    ) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
         directory.write_cluster(founded.cluster_id)?;
         let options = LogOptions::default();
@@ -150,7 +154,7 @@ impl Supervisor {
             dialer: Arc::clone(dialer),
             standing: Arc::clone(standing),
             log: log.clone(),
-            start_over: self.plan.own.clone().recipient(),
+            start_over: start_over.clone(),
             patience: Patience {
                 dial: Duration::from_secs(2).max(election * 2),
                 control: election,
@@ -198,7 +202,10 @@ impl Supervisor {
             node: ticks,
         });
         service.joined(Member { node: node.clone(), log });
-        self.running = Some(Running { node, storage, applier, timer });
+        let (audited, dialer) = (Arc::clone(standing), Arc::clone(dialer));
+        let patience = config.tick * config.raft.election_ticks.1;
+        let auditor = Auditor::new(audited, dialer, node.clone(), start_over, patience).start();
+        self.running = Some(Running { node, storage, applier, auditor, timer });
         Ok(())
     }
 
@@ -208,6 +215,7 @@ impl Supervisor {
             ("node", running.node.connected()),
             ("storage", running.storage.connected()),
             ("applier", running.applier.connected()),
+            ("auditor", running.auditor.connected()),
             ("election timer", running.timer.connected()),
             ("rpc listener", self.plan.listener.connected()),
         ];
@@ -221,7 +229,7 @@ impl Supervisor {
 
 /// Waits, no longer than an election may take, until another node leads. A stop without that is safe
 /// too: the others elect.
-async fn hand_over(node: &Addr<Node>, standing: &Standing, patience: Duration) {
+pub(super) async fn hand_over(node: &Addr<Node>, standing: &Standing, patience: Duration) {
     if !node.send(HandOver).await.unwrap_or(false) {
         return;
     }
@@ -289,11 +297,11 @@ impl Actor for Supervisor {
 impl Handler<Founded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
+    fn handle(&mut self, founded: Founded, ctx: &mut Self::Context) {
         if self.running.is_some() {
             return;
         }
-        match self.start_member(&founded) {
+        match self.start_member(&founded, ctx.address().recipient()) {
             Ok(()) => {}
             Err(error @ StorageError::Damaged { .. })
                 if self.plan.config.on_damage == OnDamage::Replace =>
