@@ -116,6 +116,7 @@ impl World {
             reached: Index::ZERO,
         };
         let mut core = raft::Node::new(NodeId(1), Options::default(), 7, restored);
+        // Else it would give no vote yet.
         assert_eq!(core.greeted(NodeId(2)), raft::Effects::default());
         let store = kv::Store::new();
         let own = Own { name: "raft-1".to_owned(), node_id: NodeId(1), boot: Boot(1) };
