@@ -18,9 +18,9 @@ use actix_rt::ArbiterHandle;
 use crate::config::NodeConfig;
 use crate::exit::Exit;
 use crate::kv;
-use crate::raft::{self, Restored, RoleKind};
+use crate::raft::{self, ClusterId, Restored, RoleKind, SeatOptions, Seats};
 use crate::rpc::Dialer;
-use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
+use crate::storage::{Batch, DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
 use super::applier::Applier;
 use super::deliver::Deliver;
@@ -28,8 +28,10 @@ use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
+use super::inquirer::Inquirer;
 use super::log_source::LogSource;
-use super::messages::{DiskReported, FinishDisk, HandOver, Stop};
+use super::membership::{Steward, asking};
+use super::messages::{DiskReported, FinishDisk, HandOver, StartOver, Stop, TakenIn};
 use super::node::{Neighbours, Node};
 use super::replicator::{Common, Patience, Peer, Replicator};
 use super::rpc_listener::{RpcListener, StopAccepting};
@@ -90,15 +92,23 @@ impl Supervisor {
         Supervisor { plan, running: None, stopping: false }
     }
 
-    fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
+    /// Starts what makes a member: over the log as it is, with `first` in it if it is empty and the
+    /// cluster was founded here, or with nothing if the node was taken in.
+    fn start_member(
+        &mut self,
+        cluster_id: ClusterId,
+        first: Option<&Batch>,
+    ) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
-        directory.write_cluster(founded.cluster_id)?;
+        directory.write_cluster(cluster_id)?;
         let options = LogOptions::default();
         let (mut wal, mut restored) = directory.open_log(options)?;
-        if restored.shape.last() == raft::LogId::ZERO {
+        if let Some(first) = first
+            && restored.shape.last() == raft::LogId::ZERO
+        {
             // The founding decided and is on disk; the log begins with its membership. A crash between
             // the two leads here again.
-            wal.append(&founded.first_batch())?;
+            wal.append(first)?;
             wal.sync()?;
             drop(wal);
             (wal, restored) = directory.open_log(options)?;
@@ -107,7 +117,7 @@ impl Supervisor {
         let own = standing.own.clone();
         tracing::info!(
             node = %own.node_id,
-            cluster = %founded.cluster_id,
+            cluster = %cluster_id,
             term = hard_state.term.0,
             last = %shape.last(),
             boot = own.boot.0,
@@ -131,7 +141,7 @@ impl Supervisor {
         let core = raft::Node::new(own.node_id, config.raft, random(), restored);
         let membership = Arc::new(core.membership().clone());
         standing.publish(Present {
-            cluster_id: Some(founded.cluster_id),
+            cluster_id: Some(cluster_id),
             soft_state: core.status().soft_state,
             membership: Arc::clone(&membership),
             waiting: None,
@@ -173,8 +183,16 @@ impl Supervisor {
         let applier = Applier::start_in_arbiter(serving, move |_| {
             Applier::new(kv::Store::new(), applier_log, applier_standing, applied)
         });
+        let ticks = |time: Duration| (time.as_nanos() / config.tick.as_nanos().max(1)) as u64;
+        let seats = SeatOptions {
+            limit_ticks: ticks(config.seat_limit),
+            retirement_ticks: ticks(config.retirement),
+        };
+        let inquirer = Inquirer::new(Arc::clone(dialer), Arc::clone(standing));
+        let asking = asking(inquirer, node.clone().recipient());
+        let steward = Steward::new(Seats::new(cluster_id, seats), config.tick, asking);
         let neighbours =
-            Neighbours { storage: storage.clone(), applier: applier.clone(), replicators };
+            Neighbours { storage: storage.clone(), applier: applier.clone(), replicators, steward };
         context.run(Node::new(
             core,
             log.clone(),
@@ -282,10 +300,30 @@ impl Handler<Founded> for Supervisor {
 
     fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
         if self.running.is_none()
-            && let Err(error) = self.start_member(&founded)
+            && let Err(error) = self.start_member(founded.cluster_id, Some(&founded.first_batch()))
         {
             fatal::storage(&error);
         }
+    }
+}
+
+impl Handler<TakenIn> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: TakenIn, _: &mut Self::Context) {
+        if self.running.is_none()
+            && let Err(error) = self.start_member(message.cluster_id, None)
+        {
+            fatal::storage(&error);
+        }
+    }
+}
+
+impl Handler<StartOver> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: StartOver, ctx: &mut Self::Context) {
+        ctx.notify(Stop { reason: message.reason });
     }
 }
 
