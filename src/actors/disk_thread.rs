@@ -223,6 +223,7 @@ mod tests {
     use super::*;
     use crate::raft::{Entry, LogId, NodeId, Payload, Term};
     use crate::storage::{LogReader, Seen};
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex, mpsc};
 
@@ -255,7 +256,10 @@ mod tests {
         fn reader(&self) -> Box<dyn LogReader> {
             unreachable!("the disk thread never reads")
         }
-        fn note_seen(&mut self, _: NodeId, _: Seen) {}
+        fn note_seen(&mut self, _: &BTreeMap<NodeId, Seen>) {}
+        fn purge(&mut self, _: LogId) -> Result<(), StorageError> {
+            Ok(())
+        }
     }
 
     fn entries(token: u64) -> Batch {

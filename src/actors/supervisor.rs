@@ -113,7 +113,7 @@ impl Supervisor {
             drop(wal);
             (wal, restored) = directory.open_log(options)?;
         }
-        let RestoredLog { hard_state, shape, memberships, .. } = restored;
+        let RestoredLog { hard_state, shape, memberships, seen, reached, .. } = restored;
         let own = standing.own.clone();
         tracing::info!(
             node = %own.node_id,
@@ -137,8 +137,16 @@ impl Supervisor {
             memberships,
             snapshot: None,
             applied: raft::Index::ZERO,
+            boot: own.boot,
+            seen,
+            reached,
         };
-        let core = raft::Node::new(own.node_id, config.raft, random(), restored);
+        let mut core = raft::Node::new(own.node_id, config.raft, random(), restored);
+        // The hellos carry no claims yet, so that no peer judges them: everyone counts as having done so.
+        for id in core.membership().clone().members.into_keys() {
+            let effects = core.greeted(id);
+            assert_eq!(effects, raft::Effects::default(), "a greeting alone causes nothing");
+        }
         let membership = Arc::new(core.membership().clone());
         standing.publish(Present {
             cluster_id: Some(cluster_id),

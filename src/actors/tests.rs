@@ -68,7 +68,10 @@ impl LogStore for Disk {
         Box::new(NoReader)
     }
 
-    fn note_seen(&mut self, _: NodeId, _: Seen) {}
+    fn note_seen(&mut self, _: &BTreeMap<NodeId, Seen>) {}
+    fn purge(&mut self, _: LogId) -> Result<(), StorageError> {
+        Ok(())
+    }
 }
 
 struct NoReader;
@@ -109,6 +112,9 @@ impl World {
             memberships: vec![(Index(1), Membership::of_voters(members))],
             snapshot: None,
             applied: Index::ZERO,
+            boot: Boot(1),
+            seen: BTreeMap::new(),
+            reached: Index::ZERO,
         };
         let core = raft::Node::new(NodeId(1), Options::default(), 7, restored);
         let store = kv::Store::new();
@@ -146,7 +152,7 @@ impl World {
     }
 
     fn heartbeat(&mut self, term: u64) -> Reply {
-        let heartbeat = Heartbeat { commit: Index::ZERO, round: ReadRound(0) };
+        let heartbeat = Heartbeat { commit: Index::ZERO, round: ReadRound(0), seen: Vec::new() };
         self.ask(2, term, Message::Heartbeat(heartbeat))
     }
 

@@ -89,6 +89,7 @@ pub mod effects;
 mod election;
 mod follower;
 pub mod founding;
+mod greeting;
 mod invariants;
 mod leader;
 pub mod log_shape;
@@ -101,6 +102,7 @@ mod quorum;
 mod read_index;
 mod reconfigure;
 pub mod seats;
+mod seen;
 pub mod snapshot;
 pub mod status;
 #[cfg(test)]
