@@ -11,7 +11,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use crate::codec;
-use crate::codec::api::{GetReply, KeyValue, RangeReply, WriteReply};
+use crate::codec::api::{Code, GetReply, KeyValue, RangeReply, Refusal, WriteReply};
 use crate::kv::{self, View, limits};
 use crate::raft::{Entry, Index, Payload};
 
@@ -54,6 +54,7 @@ impl Applier {
         node: Recipient<Applied>,
     ) -> Applier {
         let target = store.applied();
+        standing.agreement.note(&[(target, store.state_hash())]);
         let (waiters, reads) = (VecDeque::new(), BTreeMap::new());
         Applier { store, log, standing, node, target, waiters, reads, busy: false }
     }
@@ -92,6 +93,7 @@ impl Applier {
 
     fn apply(&mut self, entries: Vec<Entry>) {
         let mut answers = Vec::new();
+        let mut hashes = Vec::with_capacity(entries.len());
         for entry in entries {
             let waiter = match self.waiters.front() {
                 Some((index, _)) if *index == entry.id.index => self.waiters.pop_front(),
@@ -112,16 +114,23 @@ impl Applier {
                     None
                 }
             };
+            hashes.push((entry.id.index, self.store.state_hash()));
             if let (Some((_, waiter)), Some(applied)) = (waiter, applied) {
                 answers.push((waiter, applied));
             }
         }
         let (view, state_hash) = (self.store.view(), self.store.state_hash());
         let upto = view.applied();
+        self.standing.agreement.note(&hashes);
         self.standing.publish_content(Content { view, state_hash });
         let from = self.standing.answerer();
+        let withheld = self.standing.agreement.withheld();
         for (waiter, applied) in answers {
-            waiter.reply.send(&WriteReply { applied, from: from.clone() });
+            match &withheld {
+                None => waiter.reply.send(&WriteReply { applied, from: from.clone() }),
+                // It is committed; what it did is what the nodes disagree about.
+                Some(why) => waiter.refuse(Refusal::new(Code::Unknown, &**why)),
+            }
         }
         self.serve_reads();
         // One for each turn, and turns are bounded by what is committed; the node must hear it.
@@ -143,6 +152,9 @@ impl Applier {
 
 /// Answers one read from a view of the map; `local` says in the answer that it may be stale (R4).
 pub fn answer_read(standing: &Standing, view: &View, read: Read, local: bool) {
+    if let Some(refusal) = standing.agreement.refusal() {
+        return read.waiter.refuse(refusal);
+    }
     let from = standing.answerer();
     let (revision, index) = (view.revision(), view.applied().0);
     let Read { args, waiter } = read;

@@ -124,12 +124,10 @@ impl Node {
         }
     }
 
-    /// A node that finds itself no member in a membership that is committed says so and waits.
+    /// A node that was removed, and knows the entry that says so, waits and says why.
     fn note_removal(&self) {
-        let (status, membership) = (self.core.status(), self.core.membership());
-        let settled = !membership.members.is_empty() && status.commit >= status.membership_index;
-        if settled && !membership.contains(status.id) {
-            self.standing.note_removed("the last leader that this node heard");
+        if self.core.status().removed {
+            self.standing.note_removed("the last leader that it heard");
         }
     }
 

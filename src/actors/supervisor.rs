@@ -3,7 +3,7 @@
 //!
 //! | arbiter | actors | why there |
 //! |---|---|---|
-//! | main | supervisor, founder, node, storage, replicators | one turn of the core and what it causes |
+//! | main | supervisor, founder, node, storage, replicators, auditor | one turn of the core and what it causes |
 //! | serving | RPC listener, connections, applier | bytes, TLS, and the answers that go out there |
 //! | timer | election timer | nothing may starve it |
 //!
@@ -23,6 +23,7 @@ use crate::rpc::Dialer;
 use crate::storage::{Batch, DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
 use super::applier::Applier;
+use super::auditor::Auditor;
 use super::deliver::Deliver;
 use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
@@ -82,6 +83,7 @@ struct Running {
     node: Addr<Node>,
     storage: Addr<Storage>,
     applier: Addr<Applier>,
+    auditor: Addr<Auditor>,
     timer: Addr<ElectionTimer>,
 }
 
@@ -98,6 +100,7 @@ impl Supervisor {
         &mut self,
         cluster_id: ClusterId,
         first: Option<&Batch>,
+        start_over: Recipient<StartOver>,
     ) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
         directory.write_cluster(cluster_id)?;
@@ -215,7 +218,10 @@ impl Supervisor {
             node: ticks,
         });
         service.joined(Member { node: node.clone(), log });
-        self.running = Some(Running { node, storage, applier, timer });
+        let (audited, dialer) = (Arc::clone(standing), Arc::clone(dialer));
+        let patience = config.tick * config.raft.election_ticks.1;
+        let auditor = Auditor::new(audited, dialer, node.clone(), start_over, patience).start();
+        self.running = Some(Running { node, storage, applier, auditor, timer });
         Ok(())
     }
 
@@ -225,6 +231,7 @@ impl Supervisor {
             ("node", running.node.connected()),
             ("storage", running.storage.connected()),
             ("applier", running.applier.connected()),
+            ("auditor", running.auditor.connected()),
             ("election timer", running.timer.connected()),
             ("rpc listener", self.plan.listener.connected()),
         ];
@@ -238,7 +245,7 @@ impl Supervisor {
 
 /// Waits, no longer than an election may take, until another node leads. A stop without that is safe
 /// too: the others elect.
-async fn hand_over(node: &Addr<Node>, standing: &Standing, patience: Duration) {
+pub(super) async fn hand_over(node: &Addr<Node>, standing: &Standing, patience: Duration) {
     if !node.send(HandOver).await.unwrap_or(false) {
         return;
     }
@@ -306,9 +313,13 @@ impl Actor for Supervisor {
 impl Handler<Founded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
+    fn handle(&mut self, founded: Founded, ctx: &mut Self::Context) {
         if self.running.is_none()
-            && let Err(error) = self.start_member(founded.cluster_id, Some(&founded.first_batch()))
+            && let Err(error) = self.start_member(
+                founded.cluster_id,
+                Some(&founded.first_batch()),
+                ctx.address().recipient(),
+            )
         {
             fatal::storage(&error);
         }
@@ -318,20 +329,13 @@ impl Handler<Founded> for Supervisor {
 impl Handler<TakenIn> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, message: TakenIn, _: &mut Self::Context) {
+    fn handle(&mut self, message: TakenIn, ctx: &mut Self::Context) {
+        let start_over = ctx.address().recipient();
         if self.running.is_none()
-            && let Err(error) = self.start_member(message.cluster_id, None)
+            && let Err(error) = self.start_member(message.cluster_id, None, start_over)
         {
             fatal::storage(&error);
         }
-    }
-}
-
-impl Handler<StartOver> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, message: StartOver, ctx: &mut Self::Context) {
-        ctx.notify(Stop { reason: message.reason });
     }
 }
 
@@ -364,5 +368,13 @@ impl Handler<Stop> for Supervisor {
             System::current().stop_with_code(Exit::Stopped.code());
         };
         ctx.spawn(stopping.into_actor(self));
+    }
+}
+
+impl Handler<StartOver> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: StartOver, ctx: &mut Self::Context) {
+        ctx.notify(Stop { reason: message.reason });
     }
 }

@@ -42,6 +42,9 @@
 //!   what they carry, how far the log behind one may be purged, which peer needs one, and what a
 //!   follower makes of one that has arrived. It replaces the log in a batch of the disk like any other.
 //!
+//! * **Audits** (`audit.rs`). Nodes compare hashes of their state machines; a quorum of equal ones is
+//!   right. Not part of [`Node`]: it looks on, and never decides what the log holds.
+//!
 //! The core knows the log's *shape* ([`LogShape`]: terms and sizes), never its payloads: they go
 //! through to the disk, and the runtime reads them back for sending. Only memberships are kept.
 //!
@@ -80,6 +83,7 @@
 //!
 //! Founding a cluster is a protocol of its own; here its entry is the first of every log.
 
+pub mod audit;
 mod candidate;
 pub mod change;
 mod commit;
