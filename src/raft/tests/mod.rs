@@ -13,6 +13,7 @@ mod oracle;
 mod paper;
 mod quick;
 mod script;
+mod seats;
 mod show;
 mod storm;
 mod topology;
