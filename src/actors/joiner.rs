@@ -188,8 +188,9 @@ impl Joiner {
             JoinAnswer::StartOver { why } => {
                 let leads = self.standing.present().soft_state.role == RoleKind::Leader;
                 if self.standing.is_removed() && !leads {
+                    tracing::warn!("{} says: {why}", leader.name);
                     // One for each answer, and the supervisor ignores repeats.
-                    self.supervisor.deliver(StartOver { reason: why.into() });
+                    self.supervisor.deliver(StartOver { reason: "removed".into() });
                 }
             }
         }

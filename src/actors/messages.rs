@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal};
 use crate::raft::founding::Answer;
 use crate::raft::seats::{Join, SeatQuestion};
-use crate::raft::{ClusterId, Envelope, Index, NodeId, RequestId, SendRange};
+use crate::raft::{Boot, ClusterId, Envelope, Index, NodeId, RequestId, Seen, SendRange};
 use crate::rpc::{Connection, Responder};
 
 use super::disk_thread::DiskEvent;
@@ -50,6 +50,25 @@ pub enum ReplyReceived {
         /// Which request.
         request: RequestId,
     },
+    /// A connection to it is up: it has judged and accepted this node's hello, and says which life of its
+    /// directory it is. Goes before every answer that comes over this connection.
+    Greeted {
+        /// Which peer.
+        peer: NodeId,
+        /// Its boot.
+        boot: Boot,
+    },
+}
+
+/// A peer's hello was accepted. Connection → node. Bounded by the connections taken; must come before
+/// the requests on that connection.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Introduced {
+    /// Which peer.
+    pub peer: NodeId,
+    /// What it claims of itself.
+    pub claims: Seen,
 }
 
 /// The peer's process is gone: its connection was reset and the redial refused. Replicator → node. A

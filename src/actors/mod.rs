@@ -43,6 +43,7 @@ pub mod founder;
 pub mod gate;
 pub mod inquirer;
 pub mod joiner;
+pub mod leave;
 pub mod log_source;
 pub mod membership;
 pub mod messages;
@@ -54,6 +55,7 @@ pub mod rpc_listener;
 pub mod run;
 pub mod service;
 pub mod standing;
+pub mod start_over;
 pub mod storage;
 pub mod supervisor;
 

@@ -14,7 +14,7 @@ use actix::prelude::*;
 use crate::codec::api::{Code, Refusal};
 use crate::codec::raft as wire;
 use crate::raft::{
-    self, Effects, Envelope, Index, NodeId, NodeStatus, PersistToken, ReadToken, RequestId,
+    self, Effects, Envelope, Index, NodeId, NodeStatus, PersistToken, ReadToken, RequestId, Seen,
     SendSnapshot,
 };
 use crate::rpc::Responder;
@@ -27,9 +27,9 @@ use super::fatal;
 use super::log_source::LogSource;
 use super::membership::Steward;
 use super::messages::{
-    Applied, Apply, DiskReported, HandOver, PeerGone, PersistBatch, Propose, Read, ReadIndex,
-    RefuseReads, Replicate, ReplyReceived, RequestReceived, SendRequest, ServeReads, Status,
-    TickElapsed, Waiter,
+    Applied, Apply, DiskReported, HandOver, Introduced, PeerGone, PersistBatch, Propose, Read,
+    ReadIndex, RefuseReads, Replicate, ReplyReceived, RequestReceived, SendRequest, ServeReads,
+    Status, TickElapsed, Waiter,
 };
 use super::replicator::Replicator;
 use super::standing::{Present, Standing};
@@ -118,6 +118,9 @@ impl Node {
         if soft_state.is_some() || effects.membership.is_some() {
             // First of all, so that nothing read for a lost leadership is sent any more (S2).
             self.publish();
+        }
+        if let Some(seen) = effects.seen {
+            self.standing.publish_seen(seen);
         }
         if let Some(persist) = effects.persist {
             self.issued = persist.token;
@@ -234,7 +237,8 @@ impl Node {
         let effects = self.core.persisted(token);
         let upto = self.core.persisted_index();
         self.log.persisted(upto);
-        self.standing.note_persisted(upto);
+        // Before anything is said of it.
+        self.standing.note_claims(self.core.claims());
         let waiting = self.held.split_off(&PersistToken(token.0 + 1));
         let ready = std::mem::replace(&mut self.held, waiting);
         for (waited_for, envelopes) in ready {
@@ -249,6 +253,7 @@ impl Node {
     /// else waited for one of them may leave (S7).
     fn hard_state_persisted(&mut self, token: PersistToken) {
         let effects = self.core.hard_state_persisted(token);
+        self.standing.note_claims(self.core.claims());
         let mut ready = Vec::new();
         for (_, envelopes) in self.held.range_mut(..=token) {
             ready.extend(envelopes.extract_if(.., |held| !held.message.claims_entries()));
@@ -300,7 +305,21 @@ impl Handler<ReplyReceived> for Node {
         let effects = match message {
             ReplyReceived::Answered(envelope) => self.core.step(envelope),
             ReplyReceived::Unanswered { peer, request } => self.core.unanswered(peer, request),
+            ReplyReceived::Greeted { peer, boot } => {
+                let effects = self.core.introduced(peer, Seen { boot, ..Seen::default() });
+                self.run(effects);
+                self.core.greeted(peer)
+            }
         };
+        self.run(effects);
+    }
+}
+
+impl Handler<Introduced> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: Introduced, _: &mut Self::Context) {
+        let effects = self.core.introduced(message.peer, message.claims);
         self.run(effects);
     }
 }

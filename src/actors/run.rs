@@ -8,7 +8,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use actix_rt::Arbiter;
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, OnDamage};
 use crate::exit::Exit;
 use crate::identity::Role;
 use crate::kv;
@@ -21,6 +21,7 @@ use super::joiner::{self, Joiner};
 use super::rpc_listener::RpcListener;
 use super::service::NodeService;
 use super::standing::{Own, Standing};
+use super::start_over;
 use super::supervisor::{Plan, Supervisor};
 
 /// Clients' requests taken on at once.
@@ -76,9 +77,17 @@ fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
             identity.cluster()
         )));
     }
-    let directory = DataDir::open(Arc::new(RealFs), &config.data_dir, &config.name)
-        .and_then(|directory| directory.bind_cluster_name(identity.cluster()).map(|()| directory))
-        .map_err(|error| opening(&config.data_dir, &error))?;
+    let open = || {
+        let directory = DataDir::open(Arc::new(RealFs), &config.data_dir, &config.name)?;
+        directory.bind_cluster_name(identity.cluster()).map(|()| directory)
+    };
+    let directory = match open() {
+        Err(damage @ StorageError::Damaged { .. }) if config.on_damage == OnDamage::Replace => {
+            start_over::replace(&config.data_dir, &damage).and_then(|()| open())
+        }
+        opened => opened,
+    };
+    let directory = directory.map_err(|error| opening(&config.data_dir, &error))?;
     let listener = TcpListener::bind(config.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| Failure {
@@ -184,27 +193,32 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
     let listener = RpcListener::start_in_arbiter(&serving, move |_| {
         RpcListener::new(listener, listener_tls, limits, listener_service)
     });
-    founder_context.run(
-        Founder::new(
-            &config,
-            Arc::clone(&directory),
-            Arc::clone(&dialer),
-            Arc::clone(&standing),
-            Listeners {
-                founded: supervisor.clone().recipient(),
-                taken_in: supervisor.clone().recipient(),
-                heard: joiner_context.address().recipient(),
-            },
-        )
-        .map_err(|error| disk(&error))?,
+    let founder = Founder::new(
+        &config,
+        Arc::clone(&directory),
+        Arc::clone(&dialer),
+        Arc::clone(&standing),
+        Listeners {
+            founded: supervisor.clone().recipient(),
+            taken_in: supervisor.clone().recipient(),
+            heard: joiner_context.address().recipient(),
+        },
     );
+    match founder {
+        Ok(founder) => founder_context.run(founder),
+        Err(damage @ StorageError::Damaged { .. }) if config.on_damage == OnDamage::Replace => {
+            tracing::error!("{damage}");
+            start_over::start_over(&directory, "damaged");
+        }
+        Err(error) => return Err(disk(&error)),
+    };
     joiner_context.run(Joiner::new(joiner::Plan {
         advertise: config.advertise.clone(),
         seeds: founder::seeds(&config),
         dialer: Arc::clone(&dialer),
         standing: Arc::clone(&standing),
         founder: joiner_founder.recipient(),
-        supervisor: supervisor.recipient(),
+        supervisor: supervisor.clone().recipient(),
     }));
     supervisor_context.run(Supervisor::new(Plan {
         config,
@@ -215,6 +229,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         listener,
         serving,
         timing,
+        own: supervisor,
     }));
     Ok(())
 }

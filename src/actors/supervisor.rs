@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use actix_rt::ArbiterHandle;
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, OnDamage};
 use crate::exit::Exit;
 use crate::kv;
 use crate::raft::{self, ClusterId, Restored, RoleKind, SeatOptions, Seats};
@@ -30,6 +30,7 @@ use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
 use super::inquirer::Inquirer;
+use super::leave::stay_while_needed;
 use super::log_source::LogSource;
 use super::membership::{Steward, asking};
 use super::messages::{DiskReported, FinishDisk, HandOver, StartOver, Stop, TakenIn};
@@ -38,6 +39,7 @@ use super::replicator::{Common, Patience, Peer, Replicator};
 use super::rpc_listener::{RpcListener, StopAccepting};
 use super::service::{Member, NodeService};
 use super::standing::{Present, Standing};
+use super::start_over::start_over;
 use super::storage::Storage;
 
 /// Bytes of recent entries kept in memory for replication and applying.
@@ -70,6 +72,8 @@ pub struct Plan {
     pub serving: ArbiterHandle,
     /// Where the election timer lives.
     pub timing: ArbiterHandle,
+    /// The supervisor itself.
+    pub own: Addr<Supervisor>,
 }
 
 /// See the module.
@@ -92,6 +96,23 @@ impl Supervisor {
     #[must_use]
     pub fn new(plan: Plan) -> Supervisor {
         Supervisor { plan, running: None, stopping: false }
+    }
+
+    /// The node is in a cluster: starts the member, once a process.
+    fn begin(&mut self, cluster_id: ClusterId, first: Option<&Batch>, ctx: &mut Context<Self>) {
+        if self.running.is_some() {
+            return;
+        }
+        match self.start_member(cluster_id, first, ctx.address().recipient()) {
+            Ok(()) => {}
+            Err(error @ StorageError::Damaged { .. })
+                if self.plan.config.on_damage == OnDamage::Replace =>
+            {
+                tracing::error!("{error}");
+                start_over(&self.plan.directory, "damaged");
+            }
+            Err(error) => fatal::storage(&error),
+        }
     }
 
     /// Starts what makes a member: over the log as it is, with `first` in it if it is empty and the
@@ -133,7 +154,6 @@ impl Supervisor {
             source,
         };
         let log = LogSource::start(wal.reader(), last, RECENT_BYTES).map_err(failed)?;
-        standing.note_persisted(last);
         let restored = Restored {
             hard_state,
             log: shape,
@@ -144,12 +164,9 @@ impl Supervisor {
             seen,
             reached,
         };
-        let mut core = raft::Node::new(own.node_id, config.raft, random(), restored);
-        // The hellos carry no claims yet, so that no peer judges them: everyone counts as having done so.
-        for id in core.membership().clone().members.into_keys() {
-            let effects = core.greeted(id);
-            assert_eq!(effects, raft::Effects::default(), "a greeting alone causes nothing");
-        }
+        let core = raft::Node::new(own.node_id, config.raft, random(), restored);
+        standing.note_claims(core.claims());
+        standing.publish_seen(Arc::new(core.seen().clone()));
         let membership = Arc::new(core.membership().clone());
         standing.publish(Present {
             cluster_id: Some(cluster_id),
@@ -163,6 +180,7 @@ impl Supervisor {
             dialer: Arc::clone(dialer),
             standing: Arc::clone(standing),
             log: log.clone(),
+            start_over: self.plan.own.clone().recipient(),
             patience: Patience {
                 dial: Duration::from_secs(2).max(election * 2),
                 control: election,
@@ -314,15 +332,7 @@ impl Handler<Founded> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, founded: Founded, ctx: &mut Self::Context) {
-        if self.running.is_none()
-            && let Err(error) = self.start_member(
-                founded.cluster_id,
-                Some(&founded.first_batch()),
-                ctx.address().recipient(),
-            )
-        {
-            fatal::storage(&error);
-        }
+        self.begin(founded.cluster_id, Some(&founded.first_batch()), ctx);
     }
 }
 
@@ -330,31 +340,25 @@ impl Handler<TakenIn> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, message: TakenIn, ctx: &mut Self::Context) {
-        let start_over = ctx.address().recipient();
-        if self.running.is_none()
-            && let Err(error) = self.start_member(message.cluster_id, None, start_over)
-        {
-            fatal::storage(&error);
-        }
+        self.begin(message.cluster_id, None, ctx);
     }
 }
 
-impl Handler<Stop> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
-        if std::mem::replace(&mut self.stopping, true) {
-            return;
-        }
-        tracing::info!(reason = %stop.reason, "stopping");
+impl Supervisor {
+    /// Gives the leadership away, answers the calls in flight and finishes the disk, in this order. A
+    /// node that was asked to stop stays before that while the cluster needs it.
+    fn end(&self, stays: bool) -> impl Future<Output = ()> + use<> {
         let listener = self.plan.listener.clone();
         let running = self.running.as_ref();
         let node = running.map(|running| running.node.clone());
         let storage = running.map(|running| running.storage.clone());
-        let standing = Arc::clone(&self.plan.standing);
+        let (standing, dialer) = (Arc::clone(&self.plan.standing), Arc::clone(&self.plan.dialer));
         let patience = self.plan.config.tick * self.plan.config.raft.election_ticks.1;
-        let stopping = async move {
+        async move {
             if let Some(node) = node {
+                if stays {
+                    stay_while_needed(&dialer, &standing).await;
+                }
                 hand_over(&node, &standing, patience).await;
             }
             // Calls in flight are answered first; the disk goes last, so that whatever they were told
@@ -364,10 +368,27 @@ impl Handler<Stop> for Supervisor {
                 limit_the_disks_end();
                 let _ = storage.send(FinishDisk).await;
             }
-            tracing::info!("stopped");
-            System::current().stop_with_code(Exit::Stopped.code());
-        };
-        ctx.spawn(stopping.into_actor(self));
+        }
+    }
+}
+
+fn stop_the_process() {
+    tracing::info!("stopped");
+    System::current().stop_with_code(Exit::Stopped.code());
+}
+
+impl Handler<Stop> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
+        // Also if the node is about to begin anew: then it does not.
+        self.plan.standing.note_stopping();
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        tracing::info!(reason = %stop.reason, "stopping");
+        let ending = self.end(true);
+        ctx.spawn(ending.into_actor(self).map(|(), _, _| stop_the_process()));
     }
 }
 
@@ -375,6 +396,16 @@ impl Handler<StartOver> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, message: StartOver, ctx: &mut Self::Context) {
-        ctx.notify(Stop { reason: message.reason });
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        tracing::error!(reason = %message.reason, "this node starts over, as one that lost its disk");
+        let ending = self.end(false);
+        ctx.spawn(ending.into_actor(self).map(move |(), supervisor, _| {
+            if supervisor.plan.standing.is_stopping() {
+                return stop_the_process();
+            }
+            start_over(&supervisor.plan.directory, &message.reason)
+        }));
     }
 }

@@ -20,7 +20,9 @@
 //!   (check quorum). None of the three works without the others. See `follower.rs`, `candidate.rs`,
 //!   `election.rs`.
 //!   A leader can hand over: it accepts nothing new, and its successor skips the question
-//!   (dissertation 3.10, `transfer.rs`).
+//!   (dissertation 3.10, `transfer.rs`); it does so of its own accord when its disk stands still or is full.
+//!   After a start a node neither votes nor campaigns before enough peers have found that its directory is no
+//!   older than what they remember of it (`greeting.rs`, `seen.rs`).
 //! * **Replication** (§5.3). The *leader* (`leader.rs`) begins with a no-op. For each peer it keeps a
 //!   `Progress` (`progress.rs`): first it *probes* where the logs agree, going back a whole term for
 //!   each refusal, then it *replicates* in a pipeline with a window. A follower overwrites what
@@ -76,10 +78,8 @@
 //!
 //! # Not implemented
 //!
-//! * **Handing over by itself**: a leader whose disk stands still steps down; only the runtime asks for a
-//!   transfer.
-//! * **The hellos after a start**, before which no vote is given (lost disks): [`Node`] is not told of
-//!   them yet.
+//! * **Deciding who is to be a member** (lost disks, new seats): the core carries out one change after
+//!   another, and others decide which.
 //!
 //! Founding a cluster is a protocol of its own; here its entry is the first of every log.
 
@@ -96,6 +96,7 @@ pub mod founding;
 mod greeting;
 mod invariants;
 mod leader;
+pub mod leave;
 pub mod log_shape;
 pub mod membership;
 pub mod message;
@@ -114,6 +115,7 @@ mod tests;
 mod transfer;
 pub mod types;
 mod vote;
+pub mod went_back;
 
 pub use change::{ChangeRefusal, MembershipChange};
 pub use effects::{

@@ -25,7 +25,7 @@ struct House {
 
 impl House {
     fn of(voters: u64) -> House {
-        let cluster = Cluster::new(voters, 0, options(), 11);
+        let cluster = Cluster::new(voters, 0, options(), 11, true);
         let there = (1..=voters).map(|id| (format!("n{id}"), n(id))).collect();
         let mut house = House {
             cluster,
