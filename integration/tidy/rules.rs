@@ -8,7 +8,7 @@ pub(crate) type Findings = Vec<String>;
 /// is below it. Whoever adds a module gives it its layer here.
 const LAYERS: &[(&str, &[&str])] = &[
     ("raft", &[]),
-    ("kv", &["raft::types"]),
+    ("kv", &["raft::types", "raft::membership"]),
     ("founding", &["raft"]),
     ("codec", &["kv", "raft", "founding"]),
     ("storage", &["codec", "kv", "raft", "founding"]),

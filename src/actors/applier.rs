@@ -103,7 +103,11 @@ impl Applier {
                     let command = codec::decode_command(bytes).ok();
                     Some(self.store.apply(entry.id, command.as_ref()))
                 }
-                Payload::Noop | Payload::Membership(_) => {
+                Payload::Membership(membership) => {
+                    self.store.apply_membership(entry.id, membership);
+                    None
+                }
+                Payload::Noop => {
                     self.store.skip(entry.id);
                     None
                 }

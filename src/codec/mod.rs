@@ -9,6 +9,8 @@
 //! - [`shared`]: byte strings that stay in the buffer they arrived in.
 //! - [`command`]: what clients send and the log keeps.
 //! - [`raft`]: what nodes say to each other.
+//! - [`peer`]: what nodes say beside the protocol's own messages.
+//! - [`snapshot`]: a store as bytes, and back.
 //! - [`api`]: everything else that can be called.
 
 pub mod api;
@@ -17,6 +19,7 @@ pub mod msgpack;
 pub mod peer;
 pub mod raft;
 pub mod shared;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,7 @@
 //! One number for the content of a store.
 //!
 //! The hash of a store is the wrapping sum of the hashes of its parts: every key with its value and
-//! numbers, every session, every kept reply. A sum does not depend on order, so it is kept up to
+//! numbers, every session, every kept reply, the membership. A sum does not depend on order, so it is kept up to
 //! date in constant time per write, and a snapshot can be checked by adding up what was read.
 //!
 //! The algorithm is part of the formats: nodes of different versions compare their hashes, and a
@@ -35,6 +35,8 @@ pub(super) enum Part {
     Reply = 3,
     /// The store's revision.
     Revision = 4,
+    /// The members, and where the log says so.
+    Membership = 5,
 }
 
 /// Hashes one part.

@@ -37,15 +37,15 @@ impl Default for Bounds {
 }
 
 #[derive(Clone, Debug)]
-struct Session {
+pub(super) struct Session {
     /// Log index of the last entry that named this session. No two sessions share one, because an
     /// entry names at most one session.
-    touched: u64,
+    pub(super) touched: u64,
     /// The client has the answers to all serials below; at least 1. Never goes back.
-    answered_below: u64,
+    pub(super) answered_below: u64,
     /// Replies by serial, in order. Invariant: every serial is in
     /// `answered_below .. answered_below + SERIAL_WINDOW`.
-    replies: VecDeque<(u64, Applied)>,
+    pub(super) replies: VecDeque<(u64, Applied)>,
 }
 
 /// Where a write stands in its session.
@@ -76,6 +76,60 @@ impl Sessions {
     pub(super) fn new(bounds: Bounds) -> Sessions {
         let (by_id, by_use) = (OrdMap::new(), BTreeMap::new());
         Sessions { by_id, by_use, bytes: 0, hash: 0, bounds }
+    }
+
+    /// All of them, in constant time. What a later write changes is copied then: at most one node of
+    /// the map, with the replies of its few sessions.
+    pub(super) fn by_id(&self) -> OrdMap<u64, Session> {
+        self.by_id.clone()
+    }
+
+    /// Takes a session from a snapshot; the rest follows from it.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub(super) fn restore(&mut self, id: u64, session: Session) -> Result<(), &'static str> {
+        let (touched, mark) = (session.touched, session.answered_below);
+        if id == 0 || self.by_id.get_max().is_some_and(|(last, _)| *last >= id) {
+            return Err("it is not behind the session before it");
+        }
+        if touched < id || self.by_use.contains_key(&touched) {
+            return Err("its last use is before its beginning, or another session's");
+        }
+        if mark == 0 {
+            return Err("serials begin at 1");
+        }
+        let mut before = None;
+        for (serial, reply) in &session.replies {
+            if *serial < mark || *serial - mark >= SERIAL_WINDOW {
+                return Err("a kept serial is outside the window");
+            }
+            if before.is_some_and(|before| before >= *serial) {
+                return Err("its serials are not in order");
+            }
+            if reply.index <= id || reply.index > touched {
+                return Err(
+                    "a kept reply is not of an entry between its beginning and its last use",
+                );
+            }
+            before = Some(*serial);
+            self.hash = self.hash.wrapping_add(reply_hash(id, *serial, reply));
+        }
+        self.hash = self.hash.wrapping_add(session.hash(id));
+        self.bytes += SESSION_BYTES + session.replies.len() * REPLY_BYTES;
+        self.by_use.insert(touched, id);
+        self.by_id.insert(id, session);
+        if self.by_id.len() > self.bounds.sessions
+            || (self.bytes > self.bounds.bytes && self.by_id.len() > 1)
+        {
+            return Err("the table is over its limits");
+        }
+        Ok(())
+    }
+
+    /// Log index of the newest entry that named a session; zero if there is none.
+    pub(super) fn last_use(&self) -> u64 {
+        self.by_use.last_key_value().map_or(0, |(touched, _)| *touched)
     }
 
     /// Registers the session whose id is the index of its entry.

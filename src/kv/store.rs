@@ -1,25 +1,47 @@
 //! The state machine: applies the log's commands, each once and in order (S16).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::command::{Applied, Command, Operation, Outcome, Versioned, Write};
+use super::frozen::Frozen;
 use super::hash::{Part, PartHasher};
 use super::limits::check_operation;
 use super::sessions::{Bounds, Sessions, Standing};
 use super::view::{Slot, View};
+use crate::raft::membership::Membership;
 use crate::raft::types::{Index, LogId};
 
-/// Keys, values, revision and sessions after some prefix of the log. Two stores that applied the
+/// Keys, values, revision, sessions and members after some prefix of the log. Two stores that applied the
 /// same prefix are equal, whatever happened around them.
 #[derive(Clone, Debug)]
 pub struct Store {
     /// Its `applied` moves with every entry.
-    view: View,
+    pub(super) view: View,
     /// The last entry.
-    applied: LogId,
-    sessions: Sessions,
+    pub(super) applied: LogId,
+    pub(super) sessions: Sessions,
+    /// The last membership applied; none before the first.
+    pub(super) members: Option<Members>,
     /// The sum over the map's slots.
     entries_hash: u64,
+}
+
+/// A membership as of its entry. It is a part of the content, so that two nodes that took different
+/// members from one log can be told (S5).
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    pub(super) index: Index,
+    pub(super) membership: Arc<Membership>,
+    hash: u64,
+}
+
+impl Members {
+    pub(super) fn new(index: Index, membership: Arc<Membership>) -> Members {
+        let hash = membership_hash(index, &membership);
+        Members { index, membership, hash }
+    }
 }
 
 impl Default for Store {
@@ -40,6 +62,7 @@ impl Store {
             view: View::default(),
             applied: LogId::ZERO,
             sessions: Sessions::new(bounds),
+            members: None,
             entries_hash: 0,
         }
     }
@@ -66,7 +89,16 @@ impl Store {
         applied(at, outcome)
     }
 
-    /// Passes an entry that carries nothing for the store: a no-op, a membership.
+    /// Applies the membership that stands at `at`.
+    ///
+    /// # Panics
+    /// As [`apply`](Store::apply).
+    pub fn apply_membership(&mut self, at: LogId, membership: &Arc<Membership>) {
+        self.skip(at);
+        self.members = Some(Members::new(at.index, Arc::clone(membership)));
+    }
+
+    /// Passes an entry that carries nothing for the store: a no-op.
     ///
     /// # Panics
     /// As [`apply`](Store::apply).
@@ -83,19 +115,33 @@ impl Store {
         self.view.clone()
     }
 
+    /// Everything as it is now, in constant time, for a snapshot that another thread writes.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        Frozen {
+            view: self.view.clone(),
+            applied: self.applied,
+            sessions: self.sessions.by_id(),
+            members: self.members.clone(),
+            state_hash: self.state_hash(),
+        }
+    }
+
     /// The last index applied.
     #[must_use]
     pub fn applied(&self) -> Index {
         self.applied.index
     }
 
-    /// A number for the content: keys, values, revisions, sessions. Equal stores have equal hashes
-    /// on every machine and in every version (S5). The applied index is no part of it, so that
-    /// no-ops make no difference.
+    /// A number for the content: keys, values, revisions, sessions, and the members with the index
+    /// of their entry. Equal stores have equal hashes on every machine and in every version (S5).
+    /// The applied index is no part of it, so that no-ops make no difference.
     #[must_use]
     pub fn state_hash(&self) -> u64 {
         let revision = PartHasher::new(Part::Revision).numbers(self.view.revision, 0).finish();
-        self.entries_hash.wrapping_add(self.sessions.hash()).wrapping_add(revision)
+        let members = self.members.as_ref().map_or(0, |members| members.hash);
+        let sums = self.entries_hash.wrapping_add(self.sessions.hash());
+        sums.wrapping_add(revision).wrapping_add(members)
     }
 
     fn write(&mut self, at: LogId, write: &Write) -> Applied {
@@ -148,10 +194,16 @@ impl Store {
         } else {
             let versioned =
                 Versioned { value, create_revision: revision, mod_revision: revision, version: 1 };
-            let hash = entry_hash(key, &versioned);
-            self.entries_hash = self.entries_hash.wrapping_add(hash);
-            self.view.map.insert(Bytes::copy_from_slice(key), Slot { versioned, hash });
+            self.insert(Bytes::copy_from_slice(key), versioned);
         }
+    }
+
+    /// Adds a key that is not there.
+    pub(super) fn insert(&mut self, key: Bytes, versioned: Versioned) {
+        let hash = entry_hash(&key, &versioned);
+        self.entries_hash = self.entries_hash.wrapping_add(hash);
+        let former = self.view.map.insert(key, Slot { versioned, hash });
+        assert!(former.is_none(), "the sum counts each key once");
     }
 
     fn delete(&mut self, key: &[u8]) -> bool {
@@ -176,6 +228,24 @@ impl Store {
 
 fn applied(at: LogId, outcome: Outcome) -> Applied {
     Applied { index: at.index.0, term: at.term.0, outcome }
+}
+
+/// Covers every field, in order.
+fn membership_hash(index: Index, membership: &Membership) -> u64 {
+    let Membership { members, voters, outgoing, retired } = membership;
+    let mut hasher =
+        PartHasher::new(Part::Membership).numbers(index.0, 0).numbers(members.len() as u64, 0);
+    for (id, member) in members {
+        hasher = hasher.numbers(id.0, 1).bytes(member.name.as_bytes());
+        hasher = hasher.bytes(member.address.as_bytes());
+    }
+    for (tag, ids) in [(2, voters), (3, outgoing)] {
+        hasher = ids.iter().fold(hasher, |hasher, id| hasher.numbers(id.0, tag));
+    }
+    for name in retired {
+        hasher = hasher.numbers(0, 4).bytes(name.as_bytes());
+    }
+    hasher.finish()
 }
 
 fn entry_hash(key: &[u8], versioned: &Versioned) -> u64 {
