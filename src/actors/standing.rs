@@ -11,6 +11,8 @@ use crate::codec::api::{Answerer, Code, LeaderHint, Refusal};
 use crate::kv::View;
 use crate::raft::{Boot, ClusterId, Index, Membership, NodeId, RoleKind, SoftState, Term};
 
+use super::snapshot_meter::SnapshotMeter;
+
 /// The node's fixed facts about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Own {
@@ -52,6 +54,8 @@ pub struct Standing {
     content: ArcSwap<Content>,
     leading: AtomicU64,
     persisted: AtomicU64,
+    /// What was done with snapshots.
+    pub snapshots: SnapshotMeter,
 }
 
 impl Standing {
@@ -72,6 +76,7 @@ impl Standing {
             content: ArcSwap::from_pointee(Content { view, state_hash }),
             leading: AtomicU64::new(0),
             persisted: AtomicU64::new(0),
+            snapshots: SnapshotMeter::default(),
         })
     }
 
