@@ -44,6 +44,36 @@ pub struct NodeConfig {
     pub log_format: LogFormat,
 }
 
+/// What `srvraft` was asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeCommand {
+    /// Run a node.
+    Serve(Box<NodeConfig>),
+    /// Set a seat's directory aside, so that its next start begins with an empty one.
+    Discard {
+        /// The seat.
+        name: String,
+        /// The directory.
+        data_dir: PathBuf,
+    },
+    /// Make a cluster of one of what a seat's directory holds: the way out when a majority lost its
+    /// disks.
+    Recover(Recover),
+}
+
+/// What `srvraft recover` needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recover {
+    /// The seat.
+    pub name: String,
+    /// Its directory.
+    pub data_dir: PathBuf,
+    /// The seat's certificates.
+    pub certs: PathBuf,
+    /// Carry it out; else only say what would be done.
+    pub yes: bool,
+}
+
 /// A seat of the founding list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seed {

@@ -182,11 +182,12 @@ impl Applier {
     /// Reads the current snapshot on a thread of its own.
     fn load(&self, ctx: &mut Context<Self>) {
         let (load, own) = (Arc::clone(&self.neighbours.load), ctx.address());
-        let loading = std::thread::Builder::new().name("snapshot-load".to_owned()).spawn(move || {
-            let loaded = load().map(Box::new);
-            // One for each restoring; without it nothing would ever be applied again.
-            own.deliver(Loaded(loaded));
-        });
+        let loading =
+            std::thread::Builder::new().name("snapshot-load".to_owned()).spawn(move || {
+                let loaded = load().map(Box::new);
+                // One for each restoring; without it nothing would ever be applied again.
+                own.deliver(Loaded(loaded));
+            });
         if let Err(source) = loading {
             let (action, path) = ("starting a thread for", "the snapshot".to_owned());
             fatal::storage(&StorageError::Io { action, path, source });
@@ -334,7 +335,9 @@ impl Handler<Loaded> for Applier {
     fn handle(&mut self, message: Loaded, ctx: &mut Self::Context) {
         match message.0 {
             // Another one was installed while this one was being read.
-            Ok(store) if self.restoring.as_ref().is_some_and(|it| it.last.index > store.applied()) => {
+            Ok(store)
+                if self.restoring.as_ref().is_some_and(|it| it.last.index > store.applied()) =>
+            {
                 self.load(ctx);
             }
             Ok(store) => self.take_over(*store, ctx),

@@ -304,3 +304,12 @@ pub struct Stop {
     /// For the log.
     pub reason: Arc<str>,
 }
+
+/// Begin anew as a node that lost its disk: set the directory aside and come back empty, to be taken in
+/// again. Anyone → supervisor. Repeats are ignored; a stop that is under way goes first.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct StartOver {
+    /// For the log, and for the name under which the directory is kept.
+    pub reason: Arc<str>,
+}

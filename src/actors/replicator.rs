@@ -283,15 +283,15 @@ fn method(call: RaftCall) -> Method {
 /// This node's hello.
 #[must_use]
 pub fn hello(standing: &Standing, purpose: Purpose, receiver: Option<NodeId>) -> Hello {
-    let present = standing.present();
+    let claims = standing.claims();
     Hello {
         versions: VERSIONS,
-        cluster_id: present.cluster_id,
+        cluster_id: standing.present().cluster_id,
         name: standing.own.name.clone(),
         node_id: Some(standing.own.node_id),
-        boot: standing.own.boot,
-        term: present.soft_state.term,
-        acknowledged: standing.acknowledged(),
+        boot: claims.boot,
+        term: claims.term,
+        acknowledged: claims.acknowledged,
         receiver,
         purpose,
     }

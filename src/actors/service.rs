@@ -31,7 +31,8 @@ use super::founder::{Founder, FoundingCall, Greeted};
 use super::gate::Gate;
 use super::log_source::LogSource;
 use super::messages::{
-    Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, Status, Stop, TakeSnapshot, Waiter,
+    Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, Status, Stop, TakeSnapshot,
+    Waiter,
 };
 use super::node::Node;
 use super::replication;
@@ -138,9 +139,8 @@ impl NodeService {
             return Ok(());
         }
         let caller = peer.hello.node_id.unwrap_or(NodeId(0));
-        let message = format!(
-            "the message is from {from} to {to}, the connection is from {caller} to {own}"
-        );
+        let message =
+            format!("the message is from {from} to {to}, the connection is from {caller} to {own}");
         Err(Refusal::new(Code::WrongPeer, message))
     }
 
@@ -413,8 +413,8 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
         applied_index: content.view.applied(),
         snapshot_index: status.map_or(Index::ZERO, |status| status.snapshot.index),
         state_hash: content.state_hash,
-        waiting: present.waiting.clone(),
-        stopping: false,
+        waiting: standing.waiting(),
+        stopping: standing.is_stopping(),
         snapshots: standing.snapshots.read(),
     }
 }

@@ -165,7 +165,9 @@ impl Desk {
             }
             Taking::Failed(error @ StorageError::NoSpace { .. }) => {
                 if self.not_before.is_none() {
-                    tracing::error!("no snapshot: {error}; the log goes on growing until there is room");
+                    tracing::error!(
+                        "no snapshot: {error}; the log goes on growing until there is room"
+                    );
                 }
                 self.not_before = Some(Instant::now() + RETRY);
                 self.bytes += counted;

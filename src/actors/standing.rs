@@ -2,14 +2,15 @@
 //! lock by connections, replicators and the applier. It is a copy for answers and hints; no decision
 //! of the protocol is made from it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::codec::api::{Answerer, Code, LeaderHint, Refusal};
 use crate::kv::View;
-use crate::raft::{Boot, ClusterId, Index, Membership, NodeId, RoleKind, SoftState, Term};
+use crate::raft::{Boot, ClusterId, Index, Membership, NodeId, RoleKind, Seen, SoftState, Term};
 
 use super::snapshot_meter::SnapshotMeter;
 
@@ -53,7 +54,11 @@ pub struct Standing {
     present: ArcSwap<Present>,
     content: ArcSwap<Content>,
     leading: AtomicU64,
-    persisted: AtomicU64,
+    claims: ArcSwap<Seen>,
+    seen: ArcSwap<BTreeMap<NodeId, Seen>>,
+    /// Who refuses this node as removed, as long as nobody else leads it.
+    removed: ArcSwapOption<String>,
+    stopping: AtomicBool,
     /// What was done with snapshots.
     pub snapshots: SnapshotMeter,
 }
@@ -70,12 +75,16 @@ impl Standing {
             membership: Arc::default(),
             waiting: Some("the node is starting".to_owned()),
         };
+        let claims = Seen { boot: own.boot, ..Seen::default() };
         Arc::new(Standing {
             own,
             present: ArcSwap::from_pointee(present),
             content: ArcSwap::from_pointee(Content { view, state_hash }),
             leading: AtomicU64::new(0),
-            persisted: AtomicU64::new(0),
+            claims: ArcSwap::from_pointee(claims),
+            seen: ArcSwap::default(),
+            removed: ArcSwapOption::empty(),
+            stopping: AtomicBool::new(false),
             snapshots: SnapshotMeter::default(),
         })
     }
@@ -90,6 +99,9 @@ impl Standing {
     pub fn publish(&self, present: Present) {
         let leads = present.soft_state.role == RoleKind::Leader;
         self.leading.store(if leads { present.soft_state.term.0 } else { 0 }, Ordering::SeqCst);
+        if present.soft_state.leader.is_some() {
+            self.removed.store(None);
+        }
         self.present.store(Arc::new(present));
     }
 
@@ -111,15 +123,76 @@ impl Standing {
         self.content.store(Arc::new(content));
     }
 
-    /// The highest index this node has acknowledged as durable; for its hello.
+    /// What a hello of this node says: its boot, and the term and the highest acknowledged index that
+    /// are on its disk, never those that are only in memory, which a crash takes back.
     #[must_use]
-    pub fn acknowledged(&self) -> Index {
-        Index(self.persisted.load(Ordering::Relaxed))
+    pub fn claims(&self) -> Seen {
+        **self.claims.load()
+    }
+
+    /// Notes what has become durable.
+    pub fn note_claims(&self, claims: Seen) {
+        self.claims.store(Arc::new(self.claims().max(claims)));
     }
 
     /// Notes the last durable index.
     pub fn note_persisted(&self, upto: Index) {
-        self.persisted.store(upto.0, Ordering::Relaxed);
+        self.note_claims(Seen { acknowledged: upto, ..Seen::default() });
+    }
+
+    /// The most that is known of each member, for the door.
+    #[must_use]
+    pub fn seen(&self) -> Arc<BTreeMap<NodeId, Seen>> {
+        self.seen.load_full()
+    }
+
+    /// Publishes what is known of the members.
+    pub fn publish_seen(&self, seen: Arc<BTreeMap<NodeId, Seen>>) {
+        self.seen.store(seen);
+    }
+
+    /// A leader says that this node was removed. It counts until this node knows a leader: one that was
+    /// deposed without knowing it may say so wrongly.
+    pub fn note_removed(&self, by: &str) {
+        if self.present.load().soft_state.leader.is_none()
+            && self.removed.swap(Some(Arc::new(by.to_owned()))).is_none()
+        {
+            tracing::warn!("{}", self.removed_sentence(by));
+        }
+    }
+
+    /// Whether this node has been removed from its cluster, as far as it knows: then it asks to be taken
+    /// in, and does not serve.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed.load().is_some()
+    }
+
+    fn removed_sentence(&self, by: &str) -> String {
+        format!(
+            "{} was removed from the cluster ({by} leads it and refuses this node); it waits until the \
+             seat may be taken again",
+            self.own.name
+        )
+    }
+
+    /// The node has been asked to stop.
+    pub fn note_stopping(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the node has been asked to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Why the node does not serve, if it does not.
+    #[must_use]
+    pub fn waiting(&self) -> Option<String> {
+        let present = self.present.load();
+        let removed = || self.removed.load().as_ref().map(|by| self.removed_sentence(by));
+        present.waiting.clone().or_else(removed)
     }
 
     /// What every answer says about the node that gave it (mission S2).
@@ -149,8 +222,7 @@ impl Standing {
     /// The refusal of a node that is in no cluster yet, if this one is not.
     #[must_use]
     pub fn not_serving(&self) -> Option<Refusal> {
-        let present = self.present.load();
-        present.waiting.as_ref().map(|why| Refusal::new(Code::Unavailable, why.clone()))
+        self.waiting().map(|why| Refusal::new(Code::Unavailable, why))
     }
 }
 

@@ -7,7 +7,8 @@
 //! | serving | RPC listener, connections, applier | bytes, TLS, and the answers that go out there |
 //! | timer | election timer | nothing may starve it |
 //!
-//! Besides the arbiters there are the disk thread and the log reader's thread.
+//! Besides the arbiters there are the disk thread, the log reader's, and those of snapshots: one that
+//! takes them, one that receives them, and one for each that is sent or loaded.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,19 +23,24 @@ use crate::raft::{self, Restored, RoleKind};
 use crate::rpc::Dialer;
 use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
-use super::applier::Applier;
+use super::applier::{self, Applier};
 use super::deliver::Deliver;
 use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
 use super::log_source::LogSource;
-use super::messages::{DiskReported, FinishDisk, HandOver, Stop};
+use super::messages::{DiskReported, FinishDisk, HandOver, SnapshotReported, Stop};
 use super::node::{Neighbours, Node};
-use super::replicator::{Common, Patience, Peer, Replicator};
+use super::peers::{Line, Peers};
+use super::replicator::{Common, Patience, Replicator};
 use super::rpc_listener::{RpcListener, StopAccepting};
 use super::service::{Member, NodeService};
-use super::standing::{Present, Standing};
+use super::snapshot_desk::Desk;
+use super::snapshot_load::{current, load};
+use super::snapshot_receiver::Receiver;
+use super::snapshot_taker::Taker;
+use super::standing::{Content, Present, Standing};
 use super::storage::Storage;
 
 /// Bytes of recent entries kept in memory for replication and applying.
@@ -103,13 +109,19 @@ impl Supervisor {
             drop(wal);
             (wal, restored) = directory.open_log(options)?;
         }
-        let RestoredLog { hard_state, shape, memberships, .. } = restored;
+        let RestoredLog { hard_state, shape, memberships, snapshot, .. } = restored;
+        let (meta, store) = match &snapshot {
+            Some(file) => (Some(file.head().meta.clone()), load(file)?),
+            None => (None, kv::Store::new()),
+        };
+        standing.publish_content(Content { view: store.view(), state_hash: store.state_hash() });
         let own = standing.own.clone();
         tracing::info!(
             node = %own.node_id,
             cluster = %founded.cluster_id,
             term = hard_state.term.0,
             last = %shape.last(),
+            snapshot = store.applied().0,
             boot = own.boot.0,
             "log opened"
         );
@@ -125,30 +137,32 @@ impl Supervisor {
             hard_state,
             log: shape,
             memberships,
-            snapshot: None,
-            applied: raft::Index::ZERO,
+            snapshot: meta,
+            applied: store.applied(),
         };
         let core = raft::Node::new(own.node_id, config.raft, random(), restored);
-        let membership = Arc::new(core.membership().clone());
+        let status = core.status();
         standing.publish(Present {
             cluster_id: Some(founded.cluster_id),
-            soft_state: core.status().soft_state,
-            membership: Arc::clone(&membership),
+            soft_state: status.soft_state,
+            membership: Arc::new(core.membership().clone()),
             waiting: None,
         });
 
+        let snapshots = directory.snapshots();
         let election = config.tick * config.raft.election_ticks.0;
         let common = Common {
             dialer: Arc::clone(dialer),
             standing: Arc::clone(standing),
             log: log.clone(),
+            snapshots: snapshots.clone(),
             patience: Patience {
                 dial: Duration::from_secs(2).max(election * 2),
                 control: election,
                 bulk: Duration::from_secs(2).max(election * 4),
             },
         };
-        let newest = NewestTick::default();
+        let newest_tick = NewestTick::default();
         let context = Context::<Node>::new();
         let node = context.address();
         let reports = node.clone().recipient::<DiskReported>();
@@ -158,37 +172,50 @@ impl Supervisor {
         })
         .map_err(failed)?;
         let storage = Storage::new(disk).start();
-        let replicators = membership
-            .members
-            .iter()
-            .filter(|(id, _)| **id != own.node_id)
-            .map(|(id, member)| {
-                let peer = Peer { id: *id, member: member.clone() };
-                let (answers, gone) = (node.clone().recipient(), node.clone().recipient());
-                (*id, Replicator::new(peer, common.clone(), answers, gone, random()).start())
-            })
-            .collect();
-        let (applier_log, applier_standing) = (log.clone(), Arc::clone(standing));
-        let applied = node.clone().recipient();
-        let applier = Applier::start_in_arbiter(serving, move |_| {
-            Applier::new(kv::Store::new(), applier_log, applier_standing, applied)
+        let (answers, gone) = (node.clone().recipient(), node.clone().recipient());
+        let peers = Peers::new(own.node_id, config.raft.election_ticks.1, move |peer| {
+            let (answers, gone) = (answers.clone(), gone.clone());
+            Line::to(&Replicator::new(peer, common.clone(), answers, gone, random()).start())
         });
-        let neighbours =
-            Neighbours { storage: storage.clone(), applier: applier.clone(), replicators };
+        let reports = node.clone().recipient::<SnapshotReported>();
+        let taker = Taker::start(snapshots.clone(), founded.cluster_id, move |taking| {
+            // One for each snapshot; the node must hear it.
+            reports.deliver(SnapshotReported(taking));
+        })
+        .map_err(failed)?;
+        let (newest, applied) = (status.snapshot.index, status.applied);
+        let desk = Desk::new(config.snapshots, taker, snapshots.clone(), newest, applied);
+        let receiver = Receiver::start(snapshots.clone(), Arc::clone(standing)).map_err(failed)?;
+        let (applier_log, applier_standing) = (log.clone(), Arc::clone(standing));
+        let neighbours = applier::Neighbours {
+            applied: node.clone().recipient(),
+            froze: node.clone().recipient(),
+            load: Arc::new(move || current(&snapshots)),
+        };
+        let applier = Applier::start_in_arbiter(serving, move |_| {
+            Applier::new(store, applier_log, applier_standing, neighbours)
+        });
+        let neighbours = Neighbours {
+            storage: storage.clone(),
+            applier: applier.clone(),
+            peers,
+            desk,
+            receiver: receiver.clone(),
+        };
         context.run(Node::new(
             core,
             log.clone(),
             Arc::clone(standing),
-            Arc::clone(&newest),
+            Arc::clone(&newest_tick),
             neighbours,
         ));
         let (tick, ticks) = (config.tick, node.clone().recipient());
         let timer = ElectionTimer::start_in_arbiter(timing, move |_| ElectionTimer {
             tick,
-            newest,
+            newest: newest_tick,
             node: ticks,
         });
-        service.joined(Member { node: node.clone(), log });
+        service.joined(Member { node: node.clone(), log, receiver });
         self.running = Some(Running { node, storage, applier, timer });
         Ok(())
     }

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use super::bench::Report;
 use super::selftest::Step;
 use crate::client::{self, ErrorKind, Written};
-use crate::codec::api::{GetReply, KeyValue, ReplicationReply, StatusReply};
+use crate::codec::api::{
+    ChangeReply, GetReply, KeyValue, MembersReply, ReplicationReply, SnapshotReply, StatusReply,
+    TransferReply,
+};
 use crate::config::UsageReport;
 
 /// Exit status of `cltraft`.
@@ -104,6 +107,14 @@ pub enum Answer {
         /// The seat.
         name: String,
     },
+    /// Of `member list`.
+    Members(MembersReply),
+    /// Of `member add`, `remove`, `promote`.
+    Changed(ChangeReply),
+    /// Of `transfer`.
+    Transferred(TransferReply),
+    /// Of `snapshot take`.
+    Snapshot(SnapshotReply),
     /// Of `test`: one line of it.
     Step(Step),
     /// Of `bench`.

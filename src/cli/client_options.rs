@@ -171,7 +171,7 @@ pub(crate) fn parse_line(words: Vec<OsString>) -> Result<Command, UsageReport> {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::command::{Bench, BenchOp, Local, LocalAction};
+    use super::super::command::{Bench, BenchOp, Change, Local, LocalAction};
     use super::super::source::Source;
     use super::*;
 
@@ -284,6 +284,60 @@ mod tests {
         );
         assert_eq!(command("local --dir D --kill 1"), local(LocalAction::Kill("1".into())));
         assert_eq!(command("local --dir D --down"), local(LocalAction::Down));
+        let add = |wait| local(LocalAction::Add { node: "raft-3".into(), wait });
+        assert_eq!(command("local --dir D --add raft-3"), add(None));
+        let wait = Some(Duration::from_secs(30));
+        assert_eq!(command("local --dir D --add raft-3 --wait 30s"), add(wait));
+    }
+
+    #[test]
+    fn what_an_admin_says_is_read_in_both_languages() {
+        let name = || "raft-3".to_owned();
+        let add = || Command::Change(Change::Add { name: name(), address: "h:6000".into() });
+        assert_eq!(command("member add raft-3 h:6000"), add());
+        assert_eq!(command("miembro agregar raft-3 h:6000"), add());
+        let remove = || Command::Change(Change::Remove { name: name() });
+        assert_eq!(command("member remove raft-3"), remove());
+        assert_eq!(command("miembro quitar raft-3"), remove());
+        let promote = || Command::Change(Change::Promote { name: name() });
+        assert_eq!(command("member promote raft-3"), promote());
+        assert_eq!(command("miembro promover raft-3"), promote());
+        assert_eq!(command("member list"), Command::Members);
+        assert_eq!(command("miembro listar"), Command::Members);
+        // A seat may be called like a verb.
+        let seat = Command::Change(Change::Remove { name: "list".into() });
+        assert_eq!(command("member remove list"), seat);
+        for line in ["transfer 2", "transferir 2"] {
+            assert_eq!(command(line), Command::Transfer { node: "2".into() });
+        }
+        for line in ["snapshot take raft-1", "instantanea tomar raft-1"] {
+            assert_eq!(command(line), Command::Snapshot { node: "raft-1".into() });
+        }
+        for (line, problems) in [
+            ("member", &["member needs a verb; it has list, add NAME"][..]),
+            ("member frob raft-1", &["member has no verb 'frob'; it has list"]),
+            ("member add", &["member add needs a NAME", "member add needs HOST:PORT"]),
+            ("member add raft-3", &["member add needs HOST:PORT"]),
+            ("member add Raft_3 h", &["'Raft_3' is not a seat's name", "'h' is not HOST:PORT"]),
+            ("member remove 3", &["member remove takes the seat's whole name, such as raft-3"]),
+            ("member remove", &["member remove needs a NAME"]),
+            ("member promote raft-3 raft-4", &["'raft-4' is one word too many"]),
+            ("member list raft-3", &["'raft-3' is one word too many"]),
+            ("member list --limit 3", &["--limit means nothing to member"]),
+            ("transfer", &["transfer needs a NODE"]),
+            ("snapshot", &["snapshot needs a verb; it has take NODE"]),
+            ("snapshot save f", &["snapshot has no verb 'save'"]),
+            ("snapshot take", &["snapshot needs a NODE"]),
+            ("local --dir D --start 1 --add 2", &["give one of --kill, --stop, --start, --add"]),
+            ("local --dir D --start 1 --wait 3s", &["--wait means nothing to local"]),
+            ("local --dir D --add 2 --nodes 3", &["--nodes is for starting the whole cluster"]),
+        ] {
+            let report = parse(&line.split(' ').collect::<Vec<_>>()).unwrap_err();
+            assert_eq!(report.problems.len(), problems.len(), "{line}: {report}");
+            for (found, part) in report.problems.iter().zip(problems) {
+                assert!(found.contains(part), "{line}: {part} is not in:\n{report}");
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! What `cltraft` can be told to do, and how each command's words are read. The same reading serves
 //! the command line and the shell.
 
+mod admin;
+mod local;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+
+pub use admin::Change;
+pub use local::{Local, LocalAction};
 
 use super::certs::{CertsCommand, InitOptions, IssueOptions, ServiceNames, ShowOptions};
 use super::judge::Judge;
@@ -79,6 +85,20 @@ pub enum Command {
         /// The node.
         node: String,
     },
+    /// Lists the members.
+    Members,
+    /// Changes them.
+    Change(Change),
+    /// Hands the leadership over.
+    Transfer {
+        /// To this node.
+        node: String,
+    },
+    /// Takes a snapshot.
+    Snapshot {
+        /// On this node.
+        node: String,
+    },
     /// The automatic client (mission S9).
     Test {
         /// How long to wait for the cluster first.
@@ -128,39 +148,6 @@ pub enum BenchOp {
     Mixed,
 }
 
-/// What to do with a cluster on this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Local {
-    /// Where it lives.
-    pub dir: PathBuf,
-    /// The server's executable; none: beside this one.
-    pub srvraft: Option<PathBuf>,
-    /// What to do.
-    pub action: LocalAction,
-}
-
-/// One action on a local cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LocalAction {
-    /// Make it if need be, and start every node.
-    Up {
-        /// How many; none: as many as there are, or three.
-        nodes: Option<u16>,
-        /// First of consecutive ports; none: free ones.
-        base_port: Option<u16>,
-        /// Leave it running.
-        detach: bool,
-    },
-    /// kill -9.
-    Kill(String),
-    /// SIGTERM, and wait.
-    Stop(String),
-    /// Start again, with the same directory.
-    Start(String),
-    /// End all its processes.
-    Down,
-}
-
 impl Command {
     /// Whether the command talks to a cluster given by `--endpoints`.
     #[must_use]
@@ -170,7 +157,7 @@ impl Command {
 }
 
 /// The commands by name, in English and in Spanish, for reading and for completion.
-pub const NAMES: [(&str, &str); 14] = [
+pub const NAMES: [(&str, &str); 17] = [
     ("put", "escribir"),
     ("get", "leer"),
     ("delete", "borrar"),
@@ -179,6 +166,9 @@ pub const NAMES: [(&str, &str); 14] = [
     ("status", "estado"),
     ("replication", "estadoReplicacion"),
     ("stop", "detener"),
+    ("member", "miembro"),
+    ("transfer", "transferir"),
+    ("snapshot", "instantanea"),
     ("test", "probar"),
     ("shell", "shell"),
     ("idle", "idle"),
@@ -261,6 +251,9 @@ pub(crate) fn read(judge: &mut Judge<'_>, words: Vec<OsString>) -> Option<Comman
             words.node(judge).map(|node| Command::Replication { node, from, from_key, limit })
         }
         "stop" => words.node(judge).map(|node| Command::Stop { node }),
+        "member" => admin::member(judge, &mut words),
+        "transfer" => words.node(judge).map(|node| Command::Transfer { node }),
+        "snapshot" => admin::snapshot(judge, &mut words),
         "test" => {
             let wait = judge.setting("wait", |t| values::duration(t, Duration::from_secs(1)));
             Some(Command::Test { wait })
@@ -268,7 +261,7 @@ pub(crate) fn read(judge: &mut Judge<'_>, words: Vec<OsString>) -> Option<Comman
         "shell" => Some(Command::Shell),
         "idle" => Some(Command::Idle),
         "bench" => Some(bench(judge)),
-        "local" => local(judge),
+        "local" => local::read(judge),
         _ => certs(judge, &mut words),
     };
     words.end(judge);
@@ -314,52 +307,6 @@ fn bench(judge: &mut Judge<'_>) -> Command {
     let keys = count("keys", 1_000_000_000, 10_000) as u64;
     let op = op.unwrap_or(BenchOp::Put);
     Command::Bench(Bench { op, clients, conns, seconds, value_size, keys, threads })
-}
-
-fn local(judge: &mut Judge<'_>) -> Option<Command> {
-    let dir = judge.setting("dir", |text| match text {
-        "" => Err("is empty".to_owned()),
-        _ => Ok(PathBuf::from(text)),
-    });
-    if dir.is_none() && !judge.typed("dir") {
-        judge.problem("local needs --dir (where the cluster lives)");
-    }
-    let srvraft = judge.setting("srvraft", |text| Ok(PathBuf::from(text)));
-    let node = |text: &str| Ok(text.to_owned());
-    let actions: Vec<LocalAction> = [
-        judge.option("kill", node).map(LocalAction::Kill),
-        judge.option("stop", node).map(LocalAction::Stop),
-        judge.option("start", node).map(LocalAction::Start),
-        judge.flag("down").then_some(LocalAction::Down),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let mut port = |name, low, high| {
-        let number = judge.setting(name, |text| values::number(text, low, high))?;
-        u16::try_from(number).ok()
-    };
-    let (nodes, base_port) = (port("nodes", 1, 99), port("base_port", 1, 65_000));
-    let detach = judge.flag("detach");
-    let action = match <[LocalAction; 1]>::try_from(actions) {
-        Ok([action]) => {
-            for name in ["nodes", "base_port", "detach"] {
-                if judge.typed(name) {
-                    let option = name.replace('_', "-");
-                    judge.problem(format!(
-                        "--{option} is for starting the whole cluster, not for one of its actions"
-                    ));
-                }
-            }
-            action
-        }
-        Err(none) if none.is_empty() => LocalAction::Up { nodes, base_port, detach },
-        Err(_) => {
-            judge.problem("give one of --kill, --stop, --start, --down");
-            return None;
-        }
-    };
-    Some(Command::Local(Local { dir: dir?, srvraft, action }))
 }
 
 /// The verbs of `certs`. What their values mean is judged by [`super::certs`], which reports all of
@@ -474,6 +421,11 @@ impl Words {
             Some(_) => return word,
         }
         None
+    }
+
+    /// What follows a word that is wrong has no meaning either, and is not worth a sentence of its own.
+    fn skip(&mut self) {
+        self.words = Vec::new().into_iter();
     }
 
     fn end(self, judge: &mut Judge<'_>) {

@@ -6,7 +6,9 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::answer::{Answer, Exit, Failure, NodeAnswer, Write};
-use crate::codec::api::{KeyValue, LogContent, LogLine, ReplicationReply, StatusReply};
+use crate::codec::api::{
+    KeyValue, LogContent, LogLine, MemberStatus, ReplicationReply, SnapshotCounters, StatusReply,
+};
 
 /// A JSON value whose fields keep their order.
 #[derive(Clone, Debug, Serialize)]
@@ -123,6 +125,7 @@ pub fn lines(answer: &Answer) -> Vec<Object> {
             entries.iter().map(line).collect()
         }
         Answer::Nodes(nodes) => nodes.iter().map(node).collect(),
+        Answer::Members(reply) => reply.members.iter().map(member).collect(),
         Answer::Step(step) => step.json().into_iter().collect(),
         other => vec![single(other)],
     }
@@ -141,6 +144,10 @@ pub fn one(answers: &[Answer]) -> Object {
             [one] => node(one),
             many => Object::default().with("nodes", many.iter().map(node).collect::<Vec<_>>()),
         },
+        [Answer::Members(reply)] => {
+            let members: Vec<Object> = reply.members.iter().map(member).collect();
+            Object::default().with("members", members)
+        }
         [Answer::Step(_), ..] => {
             let steps: Vec<Object> = answers.iter().flat_map(lines).collect();
             Object::default().with("steps", steps)
@@ -186,9 +193,26 @@ fn single(answer: &Answer) -> Object {
         Answer::Stopped { name } => {
             Object::default().with("name", name.as_str()).with("stopped", true)
         }
+        Answer::Changed(reply) => Object::default()
+            .with("name", reply.name.as_str())
+            .with("node_id", reply.node_id.to_string())
+            .with("role", reply.role.as_str())
+            .with("index", reply.index.0)
+            .with("leader", reply.from.leader.clone()),
+        Answer::Transferred(reply) => {
+            Object::default().with("leader", reply.leader.as_str()).with("term", reply.term.0)
+        }
+        Answer::Snapshot(reply) => Object::default()
+            .with("name", reply.name.as_str())
+            .with("index", reply.index.0)
+            .with("term", reply.term.0)
+            .with("bytes", reply.bytes)
+            .with("milliseconds", reply.milliseconds),
         Answer::Measured(report) => report.json(),
         Answer::Step(step) => step.json().unwrap_or_default(),
-        Answer::Failed(_) | Answer::Entries { .. } | Answer::Nodes(_) => Object::default(),
+        Answer::Failed(_) | Answer::Entries { .. } | Answer::Nodes(_) | Answer::Members(_) => {
+            Object::default()
+        }
     };
     match answer.failure() {
         None => object,
@@ -225,9 +249,36 @@ fn status(reply: &StatusReply) -> Object {
         .with("applied_index", reply.applied_index.0)
         .with("snapshot_index", reply.snapshot_index.0)
         .with("state_hash", format!("{:016x}", reply.state_hash));
-    match &reply.waiting {
+    let object = match &reply.waiting {
         Some(why) => object.with("waiting", why.as_str()),
         None => object,
+    };
+    let object = if reply.stopping { object.with("stopping", true) } else { object };
+    match reply.snapshots == SnapshotCounters::default() {
+        true => object,
+        false => object.with("snapshots", counters(&reply.snapshots)),
+    }
+}
+
+fn counters(counters: &SnapshotCounters) -> Object {
+    Object::default()
+        .with("taken", counters.taken)
+        .with("last_ms", counters.last_ms)
+        .with("last_bytes", counters.last_bytes)
+        .with("sent_bytes", counters.sent_bytes)
+        .with("received_bytes", counters.received_bytes)
+        .with("installed", counters.installed)
+}
+
+fn member(member: &MemberStatus) -> Object {
+    let object = Object::default()
+        .with("name", member.name.as_str())
+        .with("node_id", member.node_id.to_string())
+        .with("role", member.role.as_str())
+        .with("address", member.address.as_str());
+    match member.match_index {
+        Some(index) => object.with("match_index", index.0),
+        None => object.with("match_index", None),
     }
 }
 

@@ -3,9 +3,10 @@
 //!
 //! Everything is in one directory: `certs/` as `cltraft certs init` makes them, `endpoints` (the
 //! addresses in the order of the ordinals; made once and kept, so that a node comes back where it
-//! was), and for each node `raft-N/pid`, `raft-N/log`, `raft-N/data`. Processes are found by what is in
+//! was; `--add` appends one), and for each node `raft-N/pid`, `raft-N/log`, `raft-N/data`. Processes are found by what is in
 //! the directory, never by name: see [`process`].
 
+mod add;
 mod process;
 
 use std::fs;
@@ -113,6 +114,16 @@ async fn act(local: &Local, settings: &Settings) -> Result<Exit, Failure> {
             patiently(cluster.answers(seed, settings), lang).await?;
             say(settings, "started", &seed.name, started);
         }
+        LocalAction::Add { node, wait } => {
+            let mut cluster = Cluster::open(&local.dir, srvraft()?)?;
+            let seed = cluster.enlarge(node)?;
+            cluster.start(&seed)?;
+            patiently(cluster.answers(&seed, settings), lang).await?;
+            if let Some(wait) = wait {
+                patiently(cluster.votes(&seed, *wait, settings), lang).await?;
+            }
+            say(settings, "added", &seed.name, true);
+        }
         LocalAction::Down => {
             let cluster = Cluster::open(&local.dir, srvraft().unwrap_or_default())?;
             let ran = patiently(cluster.down(), lang).await?;
@@ -143,7 +154,7 @@ fn say(settings: &Settings, done: &'static str, name: &str, did: bool) {
             let verb = match (done, did) {
                 ("killed", true) => lang.pick("is killed", "muerto con kill -9"),
                 ("stopped", true) => lang.pick("has stopped", "detenido"),
-                ("started", true) => lang.pick("runs", "en marcha"),
+                ("added" | "started", true) => lang.pick("runs", "en marcha"),
                 ("started", false) => lang.pick("was running already", "ya estaba en marcha"),
                 _ => lang.pick("was not running", "no estaba en marcha"),
             };
@@ -172,9 +183,7 @@ impl Cluster {
         let addresses = super::values::host_ports(text.trim());
         let addresses = addresses
             .map_err(|why| Failure::new("damaged", format!("{}: {why}", file.display())))?;
-        let seed = |(n, address)| Seed { name: format!("raft-{n}"), address };
-        let seeds = addresses.into_iter().enumerate().map(seed).collect();
-        Ok(Cluster { dir, seeds, srvraft })
+        Ok(Cluster { dir, seeds: numbered(addresses), srvraft })
     }
 
     /// The cluster of a directory, made if there is none.
@@ -202,10 +211,8 @@ impl Cluster {
             });
             certs::run(&command, certs::Output::Text, &mut io::sink())
                 .map_err(|error| Failure::new("certificates", error.to_string()))?;
-            let draft = dir.join("endpoints.new");
-            fs::write(&draft, addresses.join(",") + "\n")
-                .and_then(|()| fs::rename(&draft, &file))
-                .map_err(|error| io_failure("write", &file, &error))?;
+            let (dir, seeds) = (dir.to_owned(), numbered(addresses));
+            Cluster { dir, seeds, srvraft: PathBuf::new() }.write_endpoints()?;
         }
         let cluster = Cluster::open(dir, srvraft)?;
         if let (Some(base), Some(first)) = (base_port, cluster.seeds.first())
@@ -357,7 +364,7 @@ impl Cluster {
                 ran.push(seed.name.as_str());
             }
         }
-        let polite = Instant::now() + STOP / 3;
+        let polite = Instant::now() + STOP;
         for process in self.seeds.iter().map(|seed| self.process(seed)) {
             let left = polite.saturating_duration_since(Instant::now());
             if gone(&process, left).await.is_err() {
@@ -398,6 +405,12 @@ impl Cluster {
             (Lang::Es, _) => eprintln!("{nodes} nodos en marcha en {dir}; lidera {leader}."),
         }
     }
+}
+
+/// Seats with these addresses, in the order of the ordinals.
+fn numbered(addresses: Vec<String>) -> Vec<Seed> {
+    let seed = |(n, address)| Seed { name: format!("raft-{n}"), address };
+    addresses.into_iter().enumerate().map(seed).collect()
 }
 
 async fn gone(process: &Process, within: Duration) -> Result<(), Failure> {
@@ -510,5 +523,23 @@ mod tests {
         assert!(Cluster::make(dir.path(), PathBuf::new(), Some(5), None).is_err());
         assert!(Cluster::make(dir.path(), PathBuf::new(), None, Some(1)).is_err());
         assert!(Cluster::open(&dir.path().join("other"), PathBuf::new()).is_err());
+    }
+
+    #[test]
+    fn a_node_is_added_behind_the_last_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cluster = Cluster::make(dir.path(), PathBuf::new(), Some(1), None).unwrap();
+        let word = |result: Result<Seed, Failure>| result.unwrap_err().word;
+        assert_eq!(word(cluster.enlarge("0")), "conflict");
+        assert_eq!(word(cluster.enlarge("2")), "no_such_node");
+        assert_eq!(word(cluster.enlarge("raft-")), "no_such_node");
+        let second = cluster.enlarge("1").unwrap();
+        assert_eq!(second.name, "raft-1");
+        let third = cluster.enlarge("raft-2").unwrap();
+        assert_ne!(second.address, third.address);
+        let again = Cluster::open(dir.path(), PathBuf::new()).unwrap();
+        assert_eq!(again.seeds, cluster.seeds);
+        assert_eq!(again.seeds.len(), 3);
+        assert!(dir.path().join("certs/raft-2/tls.key").exists());
     }
 }

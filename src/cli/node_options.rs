@@ -1,4 +1,7 @@
-//! What `srvraft`'s options mean: from text to a [`NodeConfig`], or one report of everything wrong.
+//! What `srvraft`'s options mean: from text to a [`NodeCommand`], or one report of everything wrong.
+//!
+//! A seat may be called like a command. One word is always the seat of a node to run; a command is two
+//! words, itself and its seat, of which no node was ever started by.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,13 +12,20 @@ use super::judge::Judge;
 use super::options::{self, Env};
 use super::values;
 use crate::config::{
-    LogFormat, NodeConfig, OnDamage, PORT_DEFAULT, Parsed, RETIREMENT_DEFAULT, SEAT_LIMIT_DEFAULT,
-    Seed, SnapshotPolicy, TICK_DEFAULT, UsageReport,
+    LogFormat, NodeCommand, NodeConfig, OnDamage, PORT_DEFAULT, Parsed, RETIREMENT_DEFAULT,
+    Recover, SEAT_LIMIT_DEFAULT, Seed, SnapshotPolicy, TICK_DEFAULT, UsageReport,
 };
 use crate::raft;
 
-/// Commands that this version does not have. A seat may be called so.
-const LATER: [&str; 3] = ["probe", "discard", "recover"];
+/// The commands, as they are typed, and how to read one of these words alone.
+const COMMANDS: [(&str, &str); 3] = [
+    ("discard", "`srvraft discard NAME` sets a directory aside"),
+    ("recover", "`srvraft recover NAME` makes a cluster of one of a directory"),
+    ("probe", "`srvraft probe` as a command comes with a later version"),
+];
+
+/// The least of `--snapshot-bytes`: below it a node would do little else than write snapshots.
+const SNAPSHOT_BYTES_MIN: u64 = 64 << 10;
 
 /// Reads the arguments of `srvraft` (without the executable's name) over `env`.
 ///
@@ -24,7 +34,7 @@ const LATER: [&str; 3] = ["probe", "discard", "recover"];
 pub fn parse_node(
     arguments: Vec<OsString>,
     env: Env<'_>,
-) -> Result<Parsed<NodeConfig>, UsageReport> {
+) -> Result<Parsed<NodeCommand>, UsageReport> {
     let mut judge = Judge::new(options::node(arguments), env);
     if judge.flag("help") {
         return Ok(Parsed::Print(options::node_help()));
@@ -32,7 +42,51 @@ pub fn parse_node(
     if judge.flag("version") {
         return Ok(Parsed::Print(format!("srvraft {}", env!("CARGO_PKG_VERSION"))));
     }
-    let name = seat(&mut judge, env);
+    let mut words = judge.take_words();
+    if let [command, _, ..] = words.as_slice()
+        && (command == "discard" || command == "recover")
+    {
+        let command = words.remove(0);
+        let name = seat(&mut judge, words, env);
+        return if command == "discard" { discard(judge, name) } else { recover(judge, name) };
+    }
+    serve(judge, words, env)
+}
+
+/// `srvraft discard NAME`.
+fn discard(mut judge: Judge<'_>, name: Option<String>) -> Result<Parsed<NodeCommand>, UsageReport> {
+    let data_dir = required(&mut judge, "data_dir", "--data-dir (what is set aside)");
+    let problems = judge.finish("srvraft discard");
+    match (name, data_dir) {
+        (Some(name), Some(data_dir)) if problems.is_empty() => {
+            Ok(Parsed::Run(NodeCommand::Discard { name, data_dir }))
+        }
+        _ => Err(UsageReport { program: "srvraft", problems }),
+    }
+}
+
+/// `srvraft recover NAME`.
+fn recover(mut judge: Judge<'_>, name: Option<String>) -> Result<Parsed<NodeCommand>, UsageReport> {
+    let data_dir = required(&mut judge, "data_dir", "--data-dir (what is recovered from)");
+    let certs = required(&mut judge, "certs", "--certs (the certificates' directory)");
+    let yes = judge.flag("yes");
+    let problems = judge.finish("srvraft recover");
+    match (name, data_dir, certs) {
+        (Some(name), Some(data_dir), Some(certs)) if problems.is_empty() => {
+            Ok(Parsed::Run(NodeCommand::Recover(Recover { name, data_dir, certs, yes })))
+        }
+        _ => Err(UsageReport { program: "srvraft", problems }),
+    }
+}
+
+/// `srvraft NAME`.
+fn serve(
+    mut judge: Judge<'_>,
+    words: Vec<OsString>,
+    env: Env<'_>,
+) -> Result<Parsed<NodeCommand>, UsageReport> {
+    let first = words.first().map(|word| word.to_string_lossy().into_owned());
+    let name = seat(&mut judge, words, env);
     let port = judge.setting("port", |text| values::number(text, 1, 65535));
     let seeds = seeds(&mut judge, name.as_deref(), port);
     let address = judge.setting("advertise", values::host_port);
@@ -46,9 +100,17 @@ pub fn parse_node(
     let cluster = judge.setting("cluster", values::seat);
     let tick = judge.setting("tick", |text| values::duration(text, Duration::from_millis(1)));
     let raft = timing(&mut judge);
-    judge.setting("on_damage", |text| match text {
+    let snapshots = snapshots(&mut judge);
+    let mut span = |name, default| {
+        let read = |text: &str| values::duration(text, Duration::from_secs(1));
+        judge.setting(name, read).unwrap_or(default)
+    };
+    let seat_limit = span("seat_limit", SEAT_LIMIT_DEFAULT);
+    let retirement = span("retirement", RETIREMENT_DEFAULT);
+    let on_damage = judge.setting("on_damage", |text| match text {
         "stop" => Ok(OnDamage::Stop),
-        _ => Err(format!("'{text}' is no action of this version; it is: stop")),
+        "replace" => Ok(OnDamage::Replace),
+        _ => Err(format!("'{text}' is neither stop nor replace")),
     });
     let log_format = judge.setting("log_format", |text| match text {
         "text" => Ok(LogFormat::Text),
@@ -75,16 +137,15 @@ pub fn parse_node(
         _ => String::new(),
     };
     let mut problems = judge.finish("srvraft");
-    if let Some(word) = name.as_deref().filter(|name| LATER.contains(name))
-        && !problems.is_empty()
+    if !problems.is_empty()
+        && let Some(word) = first
+        && let Some((_, what)) = COMMANDS.iter().find(|(command, _)| *command == word)
     {
-        problems.push(format!(
-            "`srvraft {word}` as a command comes with a later version; here {word} was read as a seat"
-        ));
+        problems.push(format!("{what}; here {word} was read as a seat"));
     }
     match (name, seeds, data_dir, certs) {
         (Some(name), Some(seeds), Some(data_dir), Some(certs)) if problems.is_empty() => {
-            Ok(Parsed::Run(NodeConfig {
+            Ok(Parsed::Run(NodeCommand::Serve(Box::new(NodeConfig {
                 name,
                 data_dir,
                 listen: listen
@@ -95,12 +156,12 @@ pub fn parse_node(
                 cluster,
                 tick: tick.unwrap_or(TICK_DEFAULT),
                 raft,
-                snapshots: SnapshotPolicy::default(),
-                seat_limit: SEAT_LIMIT_DEFAULT,
-                retirement: RETIREMENT_DEFAULT,
-                on_damage: OnDamage::default(),
+                snapshots,
+                seat_limit,
+                retirement,
+                on_damage: on_damage.unwrap_or_default(),
                 log_format: log_format.unwrap_or_default(),
-            }))
+            }))))
         }
         _ => Err(UsageReport { program: "srvraft", problems }),
     }
@@ -132,8 +193,8 @@ struct Seeds {
     service: bool,
 }
 
-fn seat(judge: &mut Judge<'_>, env: Env<'_>) -> Option<String> {
-    let mut words = judge.take_words().into_iter();
+fn seat(judge: &mut Judge<'_>, words: Vec<OsString>, env: Env<'_>) -> Option<String> {
+    let mut words = words.into_iter();
     let typed = words.next();
     for extra in words {
         judge.problem(format!("'{}' is one word too many", extra.to_string_lossy()));
@@ -172,11 +233,23 @@ fn timing(judge: &mut Judge<'_>) -> raft::Options {
     raft.heartbeat_ticks = heartbeat.unwrap_or(raft.heartbeat_ticks);
     let election = judge.setting("election", values::tick_range);
     raft.election_ticks = election.unwrap_or(raft.election_ticks);
+    let trailing = judge.setting("trailing_entries", |text| values::number(text, 0, u64::MAX));
+    raft.trailing_entries = trailing.unwrap_or(raft.trailing_entries);
     // What is wrong with one value alone has been said; what is left is how the two relate.
     for problem in raft.problems() {
         judge.problem(format!("--election, --heartbeat: {problem}"));
     }
     raft
+}
+
+fn snapshots(judge: &mut Judge<'_>) -> SnapshotPolicy {
+    let default = SnapshotPolicy::default();
+    let bytes = judge.setting("snapshot_bytes", |text| values::size(text, SNAPSHOT_BYTES_MIN));
+    let entries = judge.setting("snapshot_entries", |text| values::number(text, 1, u64::MAX));
+    SnapshotPolicy {
+        bytes: bytes.unwrap_or(default.bytes),
+        entries: entries.unwrap_or(default.entries),
+    }
 }
 
 fn seeds(judge: &mut Judge<'_>, name: Option<&str>, port: Option<u64>) -> Option<Seeds> {
@@ -278,7 +351,7 @@ fn advertised(seeds: &[Seed], by_service: bool, name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn parse(arguments: &str, env: &[(&str, &str)]) -> Result<Parsed<NodeConfig>, UsageReport> {
+    fn parse(arguments: &str, env: &[(&str, &str)]) -> Result<Parsed<NodeCommand>, UsageReport> {
         let arguments = arguments.split_whitespace().map(OsString::from).collect();
         let env = |name: &str| {
             env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
@@ -288,7 +361,7 @@ mod tests {
 
     fn config(arguments: &str, env: &[(&str, &str)]) -> NodeConfig {
         match parse(arguments, env) {
-            Ok(Parsed::Run(config)) => config,
+            Ok(Parsed::Run(NodeCommand::Serve(config))) => *config,
             other => panic!("{other:?}"),
         }
     }
@@ -305,6 +378,10 @@ mod tests {
         assert_eq!(config.raft, raft::Options::default());
         assert_eq!(config.cluster, None);
         assert_eq!(config.seeds.len(), 2);
+        assert_eq!(config.snapshots, SnapshotPolicy::default());
+        assert_eq!(config.seat_limit, SEAT_LIMIT_DEFAULT);
+        assert_eq!(config.retirement, RETIREMENT_DEFAULT);
+        assert_eq!(config.on_damage, OnDamage::Stop);
     }
 
     #[test]
@@ -338,7 +415,8 @@ mod tests {
     fn everything_wrong_is_in_one_report() {
         let report = parse(
             "Raft_1 extra --seeds raft-0 --frobnicate --tick soon --election 9-5 --listen here \
-             --log-format xml --on-damage panic --heartbeat 0",
+             --log-format xml --on-damage panic --heartbeat 0 --snapshot-bytes 10 \
+             --snapshot-entries 0 --trailing-entries few --seat-limit now --retirement 0",
             &[],
         )
         .unwrap_err();
@@ -352,7 +430,12 @@ mod tests {
             "--election: the range '9-5' is upside down",
             "--listen: 'here'",
             "--log-format: 'xml'",
-            "--on-damage: 'panic'",
+            "--on-damage: 'panic' is neither stop nor replace",
+            "--snapshot-bytes: '10' is too little; the least is 65536 bytes",
+            "--snapshot-entries: '0'",
+            "--trailing-entries: 'few'",
+            "--seat-limit: 'now'",
+            "--retirement: '0'",
             "--heartbeat: '0'",
             "--data-dir (where the log is kept) is missing",
             "--certs (the certificates' directory) is missing",
@@ -385,7 +468,14 @@ mod tests {
                 "'a' is not NAME=HOST:PORT such as raft-0=10.0.0.1:6000; 'b' is not",
             ),
             ("probe live", "`srvraft probe` as a command comes with a later version"),
-            ("discard", "`srvraft discard` as a command comes with a later version"),
+            ("discard", "`srvraft discard NAME` sets a directory aside; here discard was read"),
+            ("recover", "here recover was read as a seat"),
+            ("discard raft-0", "--data-dir (what is set aside) is missing"),
+            ("discard raft-0 raft-1 --data-dir /d", "'raft-1' is one word too many"),
+            ("discard Raft_0 --data-dir /d", "'Raft_0' is not a seat's name"),
+            ("discard raft-0 --data-dir /d --yes", "--yes means nothing to srvraft discard"),
+            ("recover raft-0 --data-dir /d", "--certs (the certificates' directory) is missing"),
+            ("raft-0 --yes", "--yes means nothing to srvraft"),
             ("raft-0 --help=yes", "--help takes no value"),
         ];
         for (arguments, part) in cases {
@@ -407,8 +497,37 @@ mod tests {
     }
 
     #[test]
+    fn commands_are_two_words() {
+        let read = |arguments: &str, env: &[(&str, &str)]| match parse(arguments, env) {
+            Ok(Parsed::Run(command)) => command,
+            other => panic!("{other:?}"),
+        };
+        let (name, data_dir) = ("discard".to_owned(), PathBuf::from("/d"));
+        let discard = NodeCommand::Discard { name, data_dir: data_dir.clone() };
+        assert_eq!(read("discard discard", &[("BALSA_DATA_DIR", "/d")]), discard);
+        let (name, certs) = ("raft-0".to_owned(), PathBuf::from("/c"));
+        let recover = Recover { name, data_dir, certs, yes: false };
+        let typed = "recover raft-0 --data-dir /d --certs /c";
+        assert_eq!(read(typed, &[]), NodeCommand::Recover(recover.clone()));
+        let recover = Recover { yes: true, ..recover };
+        assert_eq!(read(&format!("{typed} --yes"), &[]), NodeCommand::Recover(recover));
+    }
+
+    #[test]
+    fn snapshots_seats_and_damage_are_settings() {
+        let env = [("BALSA_SNAPSHOT_BYTES", "1MiB"), ("BALSA_TRAILING_ENTRIES", "0")];
+        let more = "--snapshot-entries 9 --seat-limit 2s --retirement 1m --on-damage replace";
+        let config = config(&format!("raft-1 {MINIMUM} {more}"), &env);
+        assert_eq!(config.snapshots, SnapshotPolicy { bytes: 1 << 20, entries: 9 });
+        assert_eq!(config.raft.trailing_entries, 0);
+        assert_eq!(config.seat_limit, Duration::from_secs(2));
+        assert_eq!(config.retirement, Duration::from_secs(60));
+        assert_eq!(config.on_damage, OnDamage::Replace);
+    }
+
+    #[test]
     fn a_seat_may_be_called_like_a_command() {
-        for name in ["help", "probe", "discard"] {
+        for name in ["help", "probe", "discard", "recover"] {
             assert_eq!(config(&format!("{name} {MINIMUM} --advertise h:3"), &[]).name, name);
         }
     }

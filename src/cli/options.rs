@@ -81,8 +81,14 @@ macro_rules! options {
 options! {
     /// A node of a Balsa cluster
     "srvraft"
-    "srvraft NAME [OPTIONS]"
-    "Each option can be given as an environment variable: BALSA_ and its name in capitals
+    "srvraft NAME [OPTIONS]
+    srvraft discard NAME --data-dir DIR
+    srvraft recover NAME --data-dir DIR --certs DIR [--yes]"
+    "discard sets the data directory of a stopped node aside: the seat then starts empty, and is taken in
+again. recover makes a cluster of one of what the directory holds, when a majority lost its disks;
+without --yes it only says what it would do. Nothing is ever deleted.
+
+Each option can be given as an environment variable: BALSA_ and its name in capitals
 (BALSA_DATA_DIR; the seat's name is BALSA_NAME). An option wins over its variable.
 
 BALSA_LOG chooses what is logged, on standard error: a level (off, error, warn, info, debug, trace), or
@@ -116,12 +122,24 @@ Exit status: 0 stopped, 64 options, 65 damaged data, 69 removed from the cluster
         heartbeat "TICKS",
         /// Ticks without a leader before a campaign, drawn from this range [default: 50-100]
         election "TICKS-TICKS",
-        /// What to do about a damaged log: stop [default: stop]
+        /// Take a snapshot when the log behind the last one has this many bytes [default: 256MiB]
+        snapshot_bytes "BYTES",
+        /// The same by entries [default: 1000000]
+        snapshot_entries "N",
+        /// Entries kept behind a snapshot for followers that are a little slow [default: 10000]
+        trailing_entries "N",
+        /// A seat's lost node is replaced at most once in this time [default: 60s]
+        seat_limit "DURATION",
+        /// A removed seat is not taken again by itself for this time [default: 10m]
+        retirement "DURATION",
+        /// What to do about damaged data: stop, or replace: set it aside and start empty [default: stop]
         on_damage "ACTION",
         /// text or json [default: text]
         log_format "FORMAT",
     }
     flags {
+        /// recover: carry it out
+        yes,
         /// Prints this
         help,
         /// Prints the version
@@ -142,12 +160,16 @@ options! {
     status [NODE]
     replication NODE [--from INDEX] [--from-key KEY] [--limit N]
     stop NODE
+    member list                         member add NAME HOST:PORT
+    member remove NAME                  member promote NAME
+    transfer NODE                       hands the leadership over
+    snapshot take NODE
     test [--wait DURATION]              three writes and reads, for scripts
     shell                               the default
     idle                                waits for SIGTERM
     bench [--op OP] ...
     local --dir DIR [--nodes N] [--detach]      a cluster on this machine
-    local --dir DIR --kill|--stop|--start NODE, or --down
+    local --dir DIR --kill|--stop|--start|--add NODE, or --down
     certs init|issue|show
 
 A NODE is an ordinal (1), a seat's name (raft-1) or an endpoint (HOST:PORT). A value may start with -;
@@ -180,7 +202,7 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         from "INDEX",
         /// replication: first key of the store
         from_key "KEY",
-        /// test: how long to wait for the cluster first
+        /// test: how long to wait for the cluster first; local --add: until the node is a voter
         wait "DURATION",
         /// bench: put, get, local-get or mixed [default: put]
         op "OP",
@@ -210,6 +232,8 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         stop "NODE",
         /// local: start this node again
         start "NODE",
+        /// local: start one more node, the next one
+        add "NODE",
         /// certs: where to write [default: certs/generated]
         out "DIR",
         /// certs: name of the cluster [default: balsa]

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::answer::{self, Answer, Exit, Failure, NodeAnswer};
 use super::client_options::{Output, Settings};
-use super::command::Command;
+use super::command::{Change, Command};
 use super::lang::Lang;
 use super::{bench, json, selftest, text};
 use crate::client::{Client, Error, Node, Options};
@@ -91,13 +91,23 @@ impl Asker {
                 emit(Answer::Replication(client.replication(&at, from, from_key, limit).await?));
             }
             Command::Stop { node } => {
-                let node = client.node(&node).await?;
-                let name = match node.name {
-                    Some(name) => name,
-                    None => client.status(&node.address).await?.name,
-                };
-                client.stop(&node.address).await?;
+                let (name, address) = self.seat(&node).await?;
+                client.stop(&address).await?;
                 emit(Answer::Stopped { name });
+            }
+            Command::Members => emit(Answer::Members(client.members_of_leader().await?)),
+            Command::Change(change) => emit(Answer::Changed(match change {
+                Change::Add { name, address } => client.add_member(&name, &address).await?,
+                Change::Remove { name } => client.remove_member(&name).await?,
+                Change::Promote { name } => client.promote_member(&name).await?,
+            })),
+            Command::Transfer { node } => {
+                let (name, _) = self.seat(&node).await?;
+                emit(Answer::Transferred(client.transfer(&name).await?));
+            }
+            Command::Snapshot { node } => {
+                let at = client.node(&node).await?.address;
+                emit(Answer::Snapshot(client.take_snapshot(&at).await?));
             }
             Command::Test { wait } => {
                 let wait = wait.unwrap_or(self.settings.timeout);
@@ -114,6 +124,16 @@ impl Asker {
             Command::Idle | Command::Shell | Command::Local(_) | Command::Certs(_) => {}
         }
         Ok(())
+    }
+
+    /// The name and the address of the node that a person calls so.
+    async fn seat(&self, called: &str) -> Result<(String, String), Error> {
+        let node = self.client.node(called).await?;
+        let name = match node.name {
+            Some(name) => name,
+            None => self.client.status(&node.address).await?.name,
+        };
+        Ok((name, node.address))
     }
 
     async fn prefer(&self, first: Option<String>) -> Result<(), Error> {

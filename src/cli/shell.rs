@@ -187,7 +187,12 @@ fn usage(why: String) -> Failure {
 fn interruption(command: &Command) -> Failure {
     let writes = matches!(
         command,
-        Command::Put { .. } | Command::Delete { .. } | Command::Cas { .. } | Command::Stop { .. }
+        Command::Put { .. }
+            | Command::Delete { .. }
+            | Command::Cas { .. }
+            | Command::Stop { .. }
+            | Command::Change(_)
+            | Command::Transfer { .. }
     );
     match writes {
         true => Failure {
@@ -237,12 +242,16 @@ fn help(lang: Lang) -> String {
     lang.pick(
         "put KEY VALUE | put KEY --file PATH\nget KEY [--local]\ndelete KEY\ncas KEY EXPECTED NEW | cas KEY --absent NEW\n\
          range FROM [TO] | range --prefix P [--limit N]\nstatus [NODE]\n\
-         replication NODE [--from INDEX] [--from-key KEY] [--limit N]\nstop NODE\ntest\nexit\n\
+         replication NODE [--from INDEX] [--from-key KEY] [--limit N]\nstop NODE\n\
+         member list | member add NAME HOST:PORT | member remove NAME | member promote NAME\n\
+         transfer NODE\nsnapshot take NODE\ntest\nexit\n\
          A NODE is an ordinal (1), a name (raft-1) or HOST:PORT. Quotes keep spaces.\n",
         "escribir [LIDER] CLAVE VALOR | escribir CLAVE --file RUTA\nleer [LIDER] CLAVE\nborrar CLAVE\n\
          comparar CLAVE ESPERADO NUEVO | comparar CLAVE --absent NUEVO\n\
          rango DESDE [HASTA] | rango --prefix P [--limit N]\nestado [NODO]\n\
-         estadoReplicacion NODO [--from INDICE] [--from-key CLAVE] [--limit N]\ndetener NODO\nprobar\nexit\n\
+         estadoReplicacion NODO [--from INDICE] [--from-key CLAVE] [--limit N]\ndetener NODO\n\
+         miembro listar | miembro agregar NOMBRE HOST:PUERTO | miembro quitar NOMBRE | miembro promover NOMBRE\n\
+         transferir NODO\ninstantanea tomar NODO\nprobar\nexit\n\
          Un NODO es un ordinal (1), un nombre (raft-1) o HOST:PUERTO. Las comillas guardan espacios.\n",
     )
     .to_owned()
@@ -329,7 +338,8 @@ mod tests {
     #[test]
     fn names_complete_in_the_language_first() {
         assert_eq!(completions("est", Lang::En), ["estado ", "estadoReplicacion "]);
-        assert_eq!(completions("s", Lang::En), ["status ", "stop "]);
+        assert_eq!(completions("s", Lang::En), ["status ", "stop ", "snapshot "]);
+        assert_eq!(completions("tra", Lang::Es), ["transferir ", "transfer "]);
         assert_eq!(completions("e", Lang::Es)[0], "escribir ");
         assert!(completions("loc", Lang::En).is_empty());
     }

@@ -1,6 +1,8 @@
 //! What people and programs read, to the letter. The Spanish forms are those of the assignment
 //! (mission section 2); the JSON field names are those of design section 7.
 
+mod admin;
+
 use bytes::Bytes;
 
 use super::answer::{Answer, Exit, Failure, NodeAnswer, Write};
@@ -119,7 +121,8 @@ fn the_manual_is_complete() {
     for exit in 0..=7 {
         assert!(manual.contains(&format!("\n| {exit} | ")), "status {exit}");
     }
-    for answer in [read(None), write(Write::Put(bytes("v")), true), nodes(), replication()] {
+    let some = [read(None), write(Write::Put(bytes("v")), true), nodes(), replication()];
+    for answer in some.into_iter().chain(admin::answers()) {
         for line in object(&answer).lines() {
             let fields: serde_json::Value = serde_json::from_str(line).unwrap();
             for field in fields.as_object().unwrap().keys() {

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use super::answer::{Answer, Exit, Failure, NodeAnswer, Write};
 use super::lang::Lang;
 use super::values;
-use crate::codec::api::{Answerer, KeyValue, LogContent, ReplicationReply, StatusReply};
+use crate::codec::api::{
+    Answerer, ChangeReply, KeyValue, LogContent, MemberStatus, MembersReply, ReplicationReply,
+    SnapshotReply, StatusReply,
+};
 use crate::raft::RoleKind;
 
 /// Bytes for a terminal: UTF-8 as it is, everything that could move the cursor or is no text as an
@@ -70,6 +73,16 @@ pub fn lines(answer: &Answer, lang: Lang) -> String {
                 Lang::Es => format!("Nodo {name} detenido correctamente.\n"),
             }
         }
+        Answer::Members(reply) => members(reply, lang),
+        Answer::Changed(reply) => changed(reply, lang),
+        Answer::Transferred(reply) => {
+            let (leader, term) = (seat(Some(&reply.leader)), reply.term);
+            match lang {
+                Lang::En => format!("Node {leader} leads, in term {term}.\n"),
+                Lang::Es => format!("Nodo {leader} es el líder, en el mandato {term}.\n"),
+            }
+        }
+        Answer::Snapshot(reply) => snapshot(reply, lang),
         Answer::Step(step) => step.line(lang),
         Answer::Measured(report) => report.text(lang),
         Answer::Failed(_) => String::new(),
@@ -110,6 +123,8 @@ fn spanish(failure: &Failure) -> Option<&'static str> {
         "too_large" => "demasiado grande",
         "no_space" => "el disco del líder está lleno",
         "busy" => "el clúster está saturado",
+        "under_way" => "ya hay otro cambio de los miembros en marcha",
+        "conflict" => "los miembros son otros",
         "session_expired" => "la sesión ha caducado; la escritura no se ha hecho",
         "no_such_node" => "no hay tal nodo",
         "usage" => "orden incorrecta",
@@ -182,7 +197,68 @@ fn status(reply: &StatusReply, lang: Lang) -> String {
     if let Some(why) = &reply.waiting {
         let _ = writeln!(text, "{}: {why}", lang.pick("Waiting", "En espera"));
     }
+    if reply.stopping {
+        let _ = writeln!(text, "{}", lang.pick("Stopping", "Deteniéndose"));
+    }
+    if reply.snapshot_index.0 > 0 {
+        let upto = lang.pick("Snapshot: up to index", "Instantánea: hasta el índice");
+        let _ = writeln!(text, "{upto} {}", reply.snapshot_index);
+    }
     text
+}
+
+fn members(reply: &MembersReply, lang: Lang) -> String {
+    let title = lang.pick("[Members]", "[Miembros]");
+    let lines = reply.members.iter().map(|member| self::member(member, lang));
+    std::iter::once(format!("{title}\n")).chain(lines).collect()
+}
+
+fn member(member: &MemberStatus, lang: Lang) -> String {
+    let (name, address, id) = (seat(Some(&member.name)), &member.address, member.node_id);
+    let role = role(&member.role, lang);
+    let known = member.match_index.map_or("-".to_owned(), |index| index.to_string());
+    match lang {
+        Lang::En => format!(
+            "Node: {name} | Role: {role} | Match: {known} | Address: {address} | NodeId: {id}\n"
+        ),
+        Lang::Es => format!(
+            "Nodo: {name} | Papel: {role} | Coincide: {known} | Dirección: {address} | IdNodo: {id}\n"
+        ),
+    }
+}
+
+/// What a member is, or has become.
+fn role(word: &str, lang: Lang) -> &str {
+    match (lang, word) {
+        (Lang::Es, "voter") => "votante",
+        (Lang::Es, "learner") => "aprendiz",
+        (Lang::Es, "removed") => "retirado",
+        _ => word,
+    }
+}
+
+fn changed(reply: &ChangeReply, lang: Lang) -> String {
+    let (name, role, index) = (seat(Some(&reply.name)), role(&reply.role, lang), reply.index);
+    match (lang, reply.role.as_str()) {
+        (Lang::En, "removed") => format!("Node {name} removed, at index {index}.\n"),
+        (Lang::En, _) => format!("Node {name} is a {role}, at index {index}.\n"),
+        (Lang::Es, "removed") => format!("Nodo {name} retirado, en el índice {index}.\n"),
+        (Lang::Es, _) => format!("Nodo {name} es {role}, en el índice {index}.\n"),
+    }
+}
+
+fn snapshot(reply: &SnapshotReply, lang: Lang) -> String {
+    let SnapshotReply { name, index, term, bytes, milliseconds } = reply;
+    let name = seat(Some(name));
+    match lang {
+        Lang::En => format!(
+            "Node {name}: snapshot up to index {index}, term {term}: {bytes} bytes, {milliseconds} ms.\n"
+        ),
+        Lang::Es => format!(
+            "Nodo {name}: instantánea hasta el índice {index}, mandato {term}: {bytes} bytes, \
+             {milliseconds} ms.\n"
+        ),
+    }
 }
 
 fn replication(reply: &ReplicationReply, lang: Lang) -> String {

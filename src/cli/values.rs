@@ -78,6 +78,25 @@ pub(crate) fn number(text: &str, low: u64, high: u64) -> Result<u64, String> {
     }
 }
 
+/// A number of bytes from `low`, with a unit (`KiB`, `MiB`, `GiB`) or without.
+pub(crate) fn size(text: &str, low: u64) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let unit = match suffix {
+        "" => Some(0),
+        "KiB" => Some(10),
+        "MiB" => Some(20),
+        "GiB" => Some(30),
+        _ => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(n, unit)| n.checked_mul(1 << unit));
+    match bytes {
+        Some(bytes) if bytes >= low => Ok(bytes),
+        Some(_) => Err(format!("'{text}' is too little; the least is {low} bytes")),
+        None => Err(format!("'{text}' is not a size such as 65536, 64MiB or 1GiB")),
+    }
+}
+
 /// `LOW-HIGH`, or one number for both.
 pub(crate) fn tick_range(text: &str) -> Result<(u32, u32), String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
@@ -101,6 +120,18 @@ pub fn ordinal(name: &str) -> Option<(&str, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("65536", 1), Ok(65536));
+        assert_eq!(size("64MiB", 1), Ok(64 << 20));
+        assert_eq!(size("1GiB", 1), Ok(1 << 30));
+        assert_eq!(size("2KiB", 2048), Ok(2048));
+        assert!(size("2KiB", 2049).unwrap_err().contains("the least is 2049 bytes"));
+        for wrong in ["", "MiB", "64M", "64 MiB", "-1", "1.5GiB", "99999999999GiB"] {
+            assert!(size(wrong, 1).unwrap_err().contains("is not a size"), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_have_units() {

@@ -14,8 +14,11 @@
 //!   every other address, and backs off with jitter, until the deadline (C4). See `route`, `retry`.
 //! - The result is one of three: applied (`Ok`), refused, unknown (C3). See [`Error`].
 //!
+//! Changes of the members, the hand-over and snapshots, all for admins, are in `change`.
+//!
 //! Not implemented: transactions, leases, watches.
 
+mod change;
 mod error;
 mod network;
 mod nodes;
@@ -214,7 +217,7 @@ impl<N: Network> Inner<N> {
     {
         let deadline = Instant::now() + self.timeout;
         let args = codec::encode(args);
-        let job = Job { method, args, deadline, leader, writes: false };
+        let job = Job { method, args, deadline, leader, writes: false, slow: false };
         self.reach.run(job).await.map(|reply| reply.value)
     }
 
@@ -231,8 +234,8 @@ impl<N: Network> Inner<N> {
             return Ok(session);
         }
         let args = codec::encode_command(&Command::OpenSession);
-        let job =
-            Job { method: Method::KvOpenSession, args, deadline, leader: true, writes: false };
+        let method = Method::KvOpenSession;
+        let job = Job { method, args, deadline, leader: true, writes: false, slow: false };
         let reply: Reply<WriteReply> = self.reach.run(job).await?;
         let Outcome::Session { session } = reply.value.applied.outcome else {
             return Err(Error::refused("bad_reply", "the cluster opened no session"));
@@ -261,7 +264,8 @@ impl<N: Network> Inner<N> {
                 format!("the request has {size} bytes; key and values may have {most} together"),
             ));
         }
-        let job = Job { method: Method::KvWrite, args, deadline, leader: true, writes: true };
+        let method = Method::KvWrite;
+        let job = Job { method, args, deadline, leader: true, writes: true, slow: false };
         let reply: Reply<WriteReply> = self.reach.run(job).await.inspect_err(|error| {
             if error.word == "session_expired" {
                 self.forget(&session);

@@ -28,7 +28,7 @@ pub struct Node {
 
 /// Arguments of the calls that take none: a map, so that they can have some later.
 #[derive(Debug, Serialize)]
-struct NoArgs {}
+pub(super) struct NoArgs {}
 
 impl Client {
     /// The members, by whichever node answers first.
@@ -37,6 +37,11 @@ impl Client {
     /// See [`Error`]; never unknown.
     pub async fn members(&self) -> Result<MembersReply, Error> {
         self.inner.read(Method::ClusterMembers, &NoArgs {}, false).await
+    }
+
+    /// The members as the node at `address` sees them.
+    pub(super) async fn members_at(&self, address: &str) -> Result<MembersReply, Error> {
+        self.inner.at(address, Method::ClusterMembers, &NoArgs {}).await
     }
 
     /// The node that a person calls `1`, `raft-1` or `HOST:PORT`.
@@ -248,7 +253,7 @@ const LOOK: Duration = Duration::from_millis(300);
 impl<N: Network> Inner<N> {
     /// One call that only the node at `address` can answer, and that may be repeated: once more, if
     /// the connection was lost, because it may have been an old one.
-    async fn at<A: Serialize, R: DeserializeOwned>(
+    pub(super) async fn at<A: Serialize, R: DeserializeOwned>(
         &self,
         address: &str,
         method: Method,

@@ -42,6 +42,9 @@ pub(super) struct Job {
     /// True if a lost reply leaves something unknown that matters: a write. Registering a session
     /// twice only wastes an id (C2).
     pub(super) writes: bool,
+    /// True if a node may take long to answer (a change of the members waits until it is committed), so
+    /// that one attempt may use all the time there is.
+    pub(super) slow: bool,
 }
 
 /// A reply, and whether an earlier attempt of the same job is unresolved.
@@ -111,7 +114,7 @@ impl<N: Network> Reach<N> {
                 continue;
             };
             history.round.0 += 1;
-            let timeout = left.min(self.attempt);
+            let timeout = if job.slow { left } else { left.min(self.attempt) };
             let called = self.network.call(&address, job.method, job.args.clone(), timeout).await;
             let trouble = match called.map(|bytes| codec::decode_shared::<R>(&bytes)) {
                 Ok(Ok(value)) => {
@@ -247,7 +250,7 @@ impl History {
         let told = self.told();
         let error = if self.unresolved && self.writes {
             Error::unknown(format!(
-                "the write may or may not have been carried out: no answer in time ({told})"
+                "it may or may not have been carried out: no answer in time ({told})"
             ))
         } else if let Some(full) = self.full {
             Error::from(full)

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::network::Trouble;
 use super::*;
-use crate::codec::api::{Code, LeaderHint, Refusal};
+use crate::codec::api::{ChangeReply, Code, LeaderHint, Refusal, SeatArgs};
 use crate::kv::Store;
 use crate::kv::command::Applied;
 use crate::raft::LogId;
@@ -82,9 +82,22 @@ impl World {
         if self.leader != Some(address) {
             return Err(refusal(Code::NotLeader, self.leader));
         }
+        if method == Method::ClusterRemove {
+            return Ok(codec::encode(&removed()));
+        }
         assert!(matches!(method, Method::KvWrite | Method::KvOpenSession), "{method}");
         let from = Answerer { name: "raft-1".into(), is_leader: true, ..Answerer::default() };
         Ok(codec::encode(&WriteReply { applied: self.apply(args), from }))
+    }
+}
+
+fn removed() -> ChangeReply {
+    ChangeReply {
+        name: "raft-2".into(),
+        node_id: crate::raft::NodeId(7),
+        role: "removed".into(),
+        index: crate::raft::Index(9),
+        from: Answerer::default(),
     }
 }
 
@@ -330,6 +343,36 @@ fn a_refusal_that_passes_is_waited_out() {
     client.session.store(Some(Arc::new(Session::new(1))));
     let result = run(client.write(put("x")));
     assert_eq!(kind(&result), (ErrorKind::Refused, "no_space"));
+}
+
+/// C3: no session tells the repetition of a change from the change, so what the repetition is told
+/// proves nothing.
+#[test]
+fn a_change_of_the_members_whose_answer_was_lost_is_unknown() {
+    let args = SeatArgs { name: "raft-2".into() };
+    let remove = |client: &Inner<Fake>| -> Result<ChangeReply, Error> {
+        run(client.change(Method::ClusterRemove, &args))
+    };
+    let (fake, client) = cluster(Some("b"));
+    assert_eq!(remove(&client).unwrap(), removed());
+    assert_eq!(fake.called(Method::ClusterRemove), ["a", "b"], "the hint is followed");
+    for (code, kind) in [
+        (Code::UnderWay, ErrorKind::Refused),
+        (Code::Conflict, ErrorKind::Refused),
+        (Code::Denied, ErrorKind::Untrusted),
+    ] {
+        let (fake, client) = cluster(Some("a"));
+        fake.script("a", [Fault::Refuse(code)]);
+        let error = remove(&client).unwrap_err();
+        assert_eq!((error.kind, error.word), (kind, code.word()));
+        fake.script("a", [Fault::LoseRequest, Fault::Refuse(code)]);
+        assert_eq!(remove(&client).unwrap_err().kind, ErrorKind::Unknown, "{code:?}");
+    }
+    // It is answered when the change is committed: that may take all the time there is.
+    let (fake, client) = with(Some("a"), Duration::from_millis(600), true);
+    fake.always("a", Fault::Hang);
+    assert_eq!(remove(&client).unwrap_err().kind, ErrorKind::Unknown);
+    assert_eq!(fake.called(Method::ClusterRemove), ["a"], "nobody else was asked to do it, too");
 }
 
 #[test]

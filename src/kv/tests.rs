@@ -1,5 +1,7 @@
 //! Named cases, and a comparison with a naive twin over random histories.
 
+mod content;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -17,8 +17,18 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// Variables a started node may take from whoever starts it; the others are about another cluster.
-const INHERITED: [&str; 4] =
-    ["BALSA_TICK", "BALSA_HEARTBEAT", "BALSA_ELECTION", "BALSA_LOG_FORMAT"];
+const INHERITED: [&str; 10] = [
+    "BALSA_TICK",
+    "BALSA_HEARTBEAT",
+    "BALSA_ELECTION",
+    "BALSA_LOG",
+    "BALSA_LOG_FORMAT",
+    "BALSA_SNAPSHOT_BYTES",
+    "BALSA_SNAPSHOT_ENTRIES",
+    "BALSA_TRAILING_ENTRIES",
+    "BALSA_SEAT_LIMIT",
+    "BALSA_ON_DAMAGE",
+];
 
 /// A process that exits is waited for as long as this.
 const ENDING: Duration = Duration::from_secs(10);

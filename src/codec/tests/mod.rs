@@ -5,6 +5,7 @@ mod golden_raft;
 mod hostile;
 mod properties;
 mod sharing;
+mod snapshot;
 
 use bytes::Bytes;
 
