@@ -273,6 +273,7 @@ mod tests {
     use super::*;
     use crate::raft::{Entry, LogId, NodeId, Payload, Term};
     use crate::storage::{LogReader, Seen};
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex, mpsc};
 
@@ -281,6 +282,8 @@ mod tests {
         full: AtomicBool,
         syncs: AtomicUsize,
         written: Mutex<Vec<PersistToken>>,
+        /// Tokens of batches and indexes of purges, in order.
+        done: Mutex<Vec<String>>,
     }
 
     struct Probe(Arc<Shared>);
@@ -296,6 +299,11 @@ mod tests {
                 });
             }
             self.0.written.lock().unwrap().push(batch.token);
+            self.0.done.lock().unwrap().push(format!("batch {}", batch.token.0));
+            Ok(())
+        }
+        fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
+            self.0.done.lock().unwrap().push(format!("purge {}", upto.index));
             Ok(())
         }
         fn sync(&mut self) -> Result<(), StorageError> {
@@ -305,7 +313,7 @@ mod tests {
         fn reader(&self) -> Box<dyn LogReader> {
             unreachable!("the disk thread never reads")
         }
-        fn note_seen(&mut self, _: NodeId, _: Seen) {}
+        fn note_seen(&mut self, _: &BTreeMap<NodeId, Seen>) {}
     }
 
     fn entries(token: u64) -> Batch {
@@ -363,5 +371,30 @@ mod tests {
         assert!(matches!(last, DiskEvent::Persisted(PersistToken(500))));
         assert!(shared.syncs.load(Ordering::SeqCst) <= 500);
         assert_eq!(shared.written.lock().unwrap().len(), 500);
+    }
+
+    #[test]
+    fn purges_have_their_turn_and_need_no_room() {
+        let shared = Arc::new(Shared::default());
+        let (events, reported) = mpsc::sync_channel(1024);
+        let report = move |event| events.send(event).unwrap();
+        let mut disk = DiskThread::start(Box::new(Probe(Arc::clone(&shared))), report).unwrap();
+        disk.persist(entries(1));
+        disk.purge(LogId::new(1, 1));
+        disk.persist(entries(2));
+        while !matches!(reported.recv().unwrap(), DiskEvent::Persisted(PersistToken(2))) {}
+        assert_eq!(*shared.done.lock().unwrap(), ["batch 1", "purge 1", "batch 2"]);
+
+        // What makes room is not held up by what waits for it.
+        shared.full.store(true, Ordering::SeqCst);
+        disk.persist(entries(3));
+        assert!(matches!(reported.recv().unwrap(), DiskEvent::Full(true)));
+        disk.purge(LogId::new(1, 2));
+        disk.persist(vote(4));
+        assert!(matches!(reported.recv().unwrap(), DiskEvent::HardStatePersisted(_)));
+        shared.full.store(false, Ordering::SeqCst);
+        disk.finish();
+        let done = shared.done.lock().unwrap().clone();
+        assert_eq!(done[3..], ["purge 2", "batch 4", "batch 3", "batch 4"]);
     }
 }
