@@ -222,23 +222,35 @@ fn reads_stop_at_the_limit_and_give_at_least_one_entry() {
 fn what_was_seen_is_written_with_the_next_hard_state() {
     let seen =
         |boot, term, index| Seen { boot: Boot(boot), term: Term(term), acknowledged: Index(index) };
+    let table = |pairs: &[(u64, Seen)]| -> BTreeMap<NodeId, Seen> {
+        pairs.iter().map(|(node, seen)| (NodeId(*node), *seen)).collect()
+    };
     for bed in beds() {
         let (mut log, _) = bed.open();
-        log.note_seen(NodeId(7), seen(1, 5, 10));
-        log.note_seen(NodeId(7), seen(2, 4, 11));
+        log.note_seen(&table(&[(7, seen(1, 5, 10))]));
+        let first = table(&[(7, seen(2, 5, 11)), (8, seen(1, 1, 1))]);
+        log.note_seen(&first);
         log.append(&batch(term(1, None), None, vec![command(1, 1, 1)])).unwrap();
-        log.note_seen(NodeId(8), seen(1, 1, 1));
+        log.note_seen(&table(&[(9, seen(9, 9, 9))]));
         log.sync().unwrap();
         drop(log);
         let (mut log, restored) = bed.open();
-        assert_eq!(restored.seen.get(&NodeId(7)), Some(&seen(2, 5, 11)), "{bed:?}");
-        log.note_seen(NodeId(9), seen(3, 3, 3));
+        assert_eq!(restored.seen, first, "not with a write of its own: {bed:?}");
+        // The table is replaced: who is no member any more goes.
+        let second = table(&[(8, seen(3, 3, 3))]);
+        log.note_seen(&second);
         log.append(&batch(term(2, None), None, vec![])).unwrap();
         log.sync().unwrap();
         drop(log);
-        let (_, restored) = bed.open();
-        assert_eq!(restored.seen.get(&NodeId(7)), Some(&seen(2, 5, 11)), "{bed:?}");
-        assert_eq!(restored.seen.get(&NodeId(9)), Some(&seen(3, 3, 3)), "{bed:?}");
+        let (mut log, restored) = bed.open();
+        assert_eq!(restored.seen, second, "{bed:?}");
+        log.note_seen(&BTreeMap::new());
+        log.append(&batch(term(3, None), None, vec![])).unwrap();
+        // Over the border of a segment.
+        log.append(&batch(None, None, vec![command(3, 2, 3000)])).unwrap();
+        log.sync().unwrap();
+        drop(log);
+        assert_eq!(bed.open().1.seen, BTreeMap::new(), "{bed:?}");
     }
 }
 

@@ -429,7 +429,7 @@ fn damage_is_reported_where_it_is_and_as_what_it_is() {
         let (offset, what) = report(start + 44, 1);
         assert_eq!(offset, start);
         assert!(what.starts_with("a record with a wrong checksum"), "{what}");
-        assert!(what.contains("aside") && what.contains("cannot take an empty node"), "{what}");
+        assert!(what.contains("--on-damage replace") && what.contains("set aside"), "{what}");
         let (offset, what) = report(start + 4, 1);
         assert_eq!(offset, start);
         assert!(what.starts_with("no record begins here"), "{what}");

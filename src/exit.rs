@@ -43,7 +43,9 @@ impl Exit {
     #[must_use]
     pub fn of_storage(error: &StorageError) -> Exit {
         match error {
-            StorageError::Damaged { .. } => Exit::Damaged,
+            StorageError::Damaged { .. }
+            | StorageError::UnsoundSnapshot { .. }
+            | StorageError::TooManyAside { .. } => Exit::Damaged,
             StorageError::Locked { .. } | StorageError::Foreign { .. } => Exit::Directory,
             StorageError::NewerFormat { .. } => Exit::NewerFormat,
             StorageError::NoSpace { .. }

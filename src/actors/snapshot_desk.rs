@@ -1,8 +1,9 @@
 //! When the node takes a snapshot of its own, and who waits for one: the part of the node actor that
 //! has nothing to do with the protocol.
 //!
-//! One snapshot at a time. What when there is no room for it? That is said once; the next one is tried
-//! a minute later at the earliest, and admins who wait are refused.
+//! One snapshot at a time. What when there is no room for it, or the disk does not give back what was
+//! written? That is said once; the next one is tried a minute later at the earliest, and admins who
+//! wait are refused.
 
 use std::time::{Duration, Instant};
 
@@ -163,16 +164,20 @@ impl Desk {
                 }
                 Some(id.last)
             }
-            Taking::Failed(error @ StorageError::NoSpace { .. }) => {
+            Taking::Failed(
+                error @ (StorageError::NoSpace { .. } | StorageError::UnsoundSnapshot { .. }),
+            ) => {
                 if self.not_before.is_none() {
-                    tracing::error!(
-                        "no snapshot: {error}; the log goes on growing until there is room"
-                    );
+                    tracing::error!("no snapshot: {error}; the log goes on growing meanwhile");
                 }
                 self.not_before = Some(Instant::now() + RETRY);
                 self.bytes += counted;
+                let code = match &error {
+                    StorageError::NoSpace { .. } => Code::NoSpace,
+                    _ => Code::Unavailable,
+                };
                 for reply in self.served.drain(..) {
-                    reply.refuse(Refusal::new(Code::NoSpace, error.to_string()));
+                    reply.refuse(Refusal::new(code, error.to_string()));
                 }
                 None
             }

@@ -12,7 +12,7 @@ use crate::storage::{SnapshotFile, SnapshotStore, StorageError};
 pub fn load(file: &SnapshotFile) -> Result<kv::Store, StorageError> {
     let head = file.head();
     let damaged = |error: &dyn std::fmt::Display| StorageError::Damaged {
-        path: file.path(),
+        path: file.path().display().to_string(),
         offset: 0,
         what: format!("the content of the snapshot at {} is wrong: {error}", head.meta.last),
     };

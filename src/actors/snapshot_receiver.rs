@@ -173,7 +173,7 @@ impl Writer {
 fn refusal(error: StorageError) -> Refusal {
     match &error {
         StorageError::NoSpace { .. } => Refusal::new(Code::NoSpace, error.to_string()),
-        StorageError::Damaged { .. }
+        StorageError::UnsoundSnapshot { .. }
         | StorageError::Foreign { .. }
         | StorageError::NewerFormat { .. } => {
             tracing::error!("a snapshot that was sent here is not taken: {error}");

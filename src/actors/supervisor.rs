@@ -37,7 +37,7 @@ use super::replicator::{Common, Patience, Replicator};
 use super::rpc_listener::{RpcListener, StopAccepting};
 use super::service::{Member, NodeService};
 use super::snapshot_desk::Desk;
-use super::snapshot_load::{current, load};
+use super::snapshot_load::current;
 use super::snapshot_receiver::Receiver;
 use super::snapshot_taker::Taker;
 use super::standing::{Content, Present, Standing};
@@ -109,10 +109,10 @@ impl Supervisor {
             drop(wal);
             (wal, restored) = directory.open_log(options)?;
         }
-        let RestoredLog { hard_state, shape, memberships, snapshot, .. } = restored;
-        let (meta, store) = match &snapshot {
-            Some(file) => (Some(file.head().meta.clone()), load(file)?),
-            None => (None, kv::Store::new()),
+        let RestoredLog { hard_state, shape, memberships, snapshot, seen, reached, .. } = restored;
+        let store = match snapshot {
+            Some(_) => current(directory.snapshots())?,
+            None => kv::Store::new(),
         };
         standing.publish_content(Content { view: store.view(), state_hash: store.state_hash() });
         let own = standing.own.clone();
@@ -137,10 +137,18 @@ impl Supervisor {
             hard_state,
             log: shape,
             memberships,
-            snapshot: meta,
+            snapshot,
             applied: store.applied(),
+            boot: own.boot,
+            seen,
+            reached,
         };
-        let core = raft::Node::new(own.node_id, config.raft, random(), restored);
+        let mut core = raft::Node::new(own.node_id, config.raft, random(), restored);
+        // The hellos carry no claims yet, so that no peer judges them: everyone counts as having done so.
+        for id in core.membership().clone().members.into_keys() {
+            let effects = core.greeted(id);
+            assert_eq!(effects, raft::Effects::default(), "a greeting alone causes nothing");
+        }
         let status = core.status();
         standing.publish(Present {
             cluster_id: Some(founded.cluster_id),
@@ -149,7 +157,7 @@ impl Supervisor {
             waiting: None,
         });
 
-        let snapshots = directory.snapshots();
+        let snapshots = directory.snapshots().clone();
         let election = config.tick * config.raft.election_ticks.0;
         let common = Common {
             dialer: Arc::clone(dialer),

@@ -44,6 +44,12 @@ pub enum MembershipChange {
         /// Voter or learner, the leader included (M4).
         id: NodeId,
     },
+    /// A member leaves, and its seat is retired: whoever comes there is not taken in by itself
+    /// ([`Membership::retired`]) until [`MembershipChange::AddLearner`] ends that. A learner of the same seat leaves with it.
+    Retire {
+        /// Voter or learner, the leader included (M4).
+        id: NodeId,
+    },
 }
 
 /// Why the members stay as they are. In each case nothing was appended.
@@ -131,6 +137,7 @@ pub(super) fn after(
                 return Err(ChangeRefusal::SeatTaken { holder: *holder });
             }
             next.members.insert(*id, member.clone());
+            next.retired.remove(&member.name);
             return Ok(next);
         }
         MembershipChange::Promote { id } => {
@@ -157,8 +164,17 @@ pub(super) fn after(
             next.voters.remove(old);
             next.voters.insert(*new);
         }
-        MembershipChange::Remove { id } => {
-            known(*id)?;
+        MembershipChange::Remove { id } | MembershipChange::Retire { id } => {
+            let seat = known(*id)?.name.clone();
+            if let MembershipChange::Retire { .. } = change {
+                let votes =
+                    |other: &&NodeId| *other != id && membership.members[other].name == seat;
+                if let Some(holder) = membership.voters.iter().find(votes) {
+                    return Err(ChangeRefusal::SeatTaken { holder: *holder });
+                }
+                next.members.retain(|it, member| membership.is_voter(*it) || member.name != seat);
+                next.retired.insert(seat);
+            }
             if !membership.is_voter(*id) {
                 next.members.remove(id);
                 return Ok(next);

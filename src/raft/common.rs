@@ -8,13 +8,15 @@ use rand::{Rng, SeedableRng};
 
 use super::disk::{Disk, Needs, assert_no_regress};
 use super::effects::{Effects, ReadOutcome, ReadToken, Refusal};
+use super::greeting::Greeting;
 use super::log_shape::LogShape;
 use super::membership::Membership;
 use super::message::{Envelope, Message, RequestId};
 use super::options::Options;
+use super::seen::SeenTable;
 use super::snapshot::{SnapshotMeta, purge_point};
 use super::status::Restored;
-use super::types::{Entry, HardState, Index, LogId, NodeId, Payload, Term};
+use super::types::{Boot, Entry, HardState, Index, LogId, NodeId, Payload, Term};
 
 #[derive(Clone, Debug)]
 pub(super) struct Common {
@@ -38,6 +40,14 @@ pub(super) struct Common {
     pub(super) disk: Disk,
     /// The disk has no room for entries (D11).
     pub(super) disk_full: bool,
+    /// Of this process.
+    pub(super) boot: Boot,
+    /// Who has judged this node since it started.
+    pub(super) greeting: Greeting,
+    /// What is remembered of each member.
+    pub(super) seen: SeenTable,
+    /// A membership that counts this node in was committed, as far as this process knows.
+    taken_in: bool,
     pub(super) effects: Effects,
     last_request: RequestId,
     reported_commit: Index,
@@ -45,7 +55,8 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn new(id: NodeId, options: Options, seed: u64, restored: Restored) -> Common {
-        let Restored { hard_state, log, memberships, snapshot, applied } = restored;
+        let Restored { hard_state, log, memberships, snapshot, applied, boot, seen, reached } =
+            restored;
         let last = log.last();
         let covered = snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last);
         assert!(last.term <= hard_state.term, "no entry is newer than the term (S7)");
@@ -63,13 +74,17 @@ impl Common {
             options,
             rng: SmallRng::seed_from_u64(seed),
             hard_state,
-            disk: Disk::new(hard_state, last.index),
+            disk: Disk::new(hard_state, last.index, reached),
             log,
             memberships,
             snapshot: covered,
             commit: applied,
             applied,
             disk_full: false,
+            boot,
+            greeting: Greeting::default(),
+            seen: SeenTable::new(seen),
+            taken_in: false,
             effects: Effects::default(),
             last_request: first_request(seed),
             reported_commit: applied,
@@ -238,9 +253,29 @@ impl Common {
         self.effects.reads.push(ReadOutcome { token, result });
     }
 
+    /// Draws the conclusions from a membership or a commit that may be new.
+    pub(super) fn look_at_the_members(&mut self) {
+        let membership = Arc::clone(self.shared_membership());
+        self.greeting.judge(self.id, &membership);
+        let commit = self.commit;
+        let mut committed = self.memberships.iter().filter(|(at, _)| *at <= commit);
+        self.taken_in = self.taken_in || committed.any(|(_, it)| it.contains(self.id));
+    }
+
+    /// Whether this node was a member, is none any more, and that is committed. Not one that is still
+    /// catching up with the entry that takes it in.
+    pub(super) fn is_removed(&self) -> bool {
+        let out = !self.membership().contains(self.id) && self.commit >= self.membership_index();
+        out && self.taken_in
+    }
+
     /// Ends an input: closes the disk's batch and hands out everything that was caused.
     pub(super) fn take_effects(&mut self) -> Effects {
         self.effects.persist = self.disk.take();
+        if self.effects.persist.as_ref().is_some_and(|batch| batch.hard_state.is_some()) {
+            // It is written with the hard state, so that it should be as of now.
+            self.publish_seen();
+        }
         if let Some(snapshot) = self.disk.take_installed() {
             self.reported_commit = self.reported_commit.max(snapshot.last.index);
             self.effects.restore = Some(snapshot);

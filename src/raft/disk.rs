@@ -33,6 +33,8 @@ struct Batch {
     /// it, so that the completion of a batch whose tail was rewritten meanwhile proves nothing about
     /// the new tail (the ABA race of asynchronous storage).
     upto: Index,
+    /// The highest index it writes, whatever becomes of it.
+    reach: Index,
 }
 
 /// Invariants: tokens of `batches` grow by one up to `issued`; `persisted` and every `upto` are at
@@ -43,6 +45,8 @@ pub(super) struct Disk {
     batches: VecDeque<Batch>,
     durable: HardState,
     persisted: Index,
+    /// The highest index that was ever durable, and may have been acknowledged, truncated or not.
+    reached: Index,
     /// Ticks since the oldest batch was handed over or another one completed.
     waiting: u32,
     /// The batch of the present input, open until the input ends.
@@ -52,13 +56,14 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// A disk that holds everything there is.
-    pub(super) fn new(durable: HardState, persisted: Index) -> Disk {
+    /// A disk that holds everything there is, and once held entries up to `reached`.
+    pub(super) fn new(durable: HardState, persisted: Index, reached: Index) -> Disk {
         Disk {
             issued: PersistToken(0),
             batches: VecDeque::new(),
             durable,
             persisted,
+            reached: reached.max(persisted),
             waiting: 0,
             open: None,
             installed: None,
@@ -73,6 +78,11 @@ impl Disk {
     /// The last durable index of the log as it is now.
     pub(super) fn persisted(&self) -> Index {
         self.persisted
+    }
+
+    /// The highest index that was ever durable, truncated or not.
+    pub(super) fn reached(&self) -> Index {
+        self.reached
     }
 
     /// The index up to which the log is durable once everything asked for is done: its last index.
@@ -121,6 +131,7 @@ impl Disk {
         }
         let batch = self.batches.back_mut().expect("the open batch is the newest");
         batch.upto = snapshot.last.index;
+        batch.reach = snapshot.last.index;
         batch.install = Some(snapshot);
     }
 
@@ -139,6 +150,7 @@ impl Disk {
         let (persist, batch) = self.open();
         assert_eq!(entry.id.index, batch.upto.next(), "the disk gets no gap (S3)");
         batch.upto = entry.id.index;
+        batch.reach = entry.id.index;
         persist.entries.push(entry);
     }
 
@@ -164,6 +176,7 @@ impl Disk {
                 self.installed = batch.install;
             }
             self.persisted = self.persisted.max(batch.upto);
+            self.reached = self.reached.max(batch.reach);
             self.waiting = 0;
             news = true;
         }
@@ -216,7 +229,8 @@ impl Disk {
         if self.open.is_none() {
             self.issued = PersistToken(self.issued.0 + 1);
             let upto = self.asked_upto();
-            let batch = Batch { token: self.issued, hard_state: None, install: None, upto };
+            let reach = Index::ZERO;
+            let batch = Batch { token: self.issued, hard_state: None, install: None, upto, reach };
             self.batches.push_back(batch);
         }
         let token = self.issued;
@@ -251,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_completion_proves_nothing_about_a_tail_rewritten_since() {
-        let mut disk = Disk::new(HardState { term: Term(2), vote: None }, Index(3));
+        let mut disk = Disk::new(HardState { term: Term(2), vote: None }, Index(3), Index(3));
         disk.append(entry(2, 4));
         disk.append(entry(2, 5));
         let first = disk.take().expect("a batch").token;
@@ -268,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_message_waits_for_the_first_batch_that_suffices() {
-        let mut disk = Disk::new(HardState { term: Term(1), vote: None }, Index(1));
+        let mut disk = Disk::new(HardState { term: Term(1), vote: None }, Index(1), Index(1));
         let voted = HardState { term: Term(2), vote: Some(NodeId(7)) };
         disk.write_hard_state(HardState { term: Term(2), vote: None });
         let term = disk.take().map(|batch| batch.token);
@@ -290,7 +304,7 @@ mod tests {
     /// completes meanwhile.
     #[test]
     fn a_snapshot_on_its_way_makes_the_former_tail_worthless() {
-        let mut disk = Disk::new(HardState { term: Term(2), vote: None }, Index(3));
+        let mut disk = Disk::new(HardState { term: Term(2), vote: None }, Index(3), Index(3));
         disk.append(entry(2, 4));
         let entries = disk.take().expect("a batch").token;
         let membership = std::sync::Arc::default();
@@ -315,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_hard_state_that_went_ahead_frees_terms_and_votes_but_no_entries() {
-        let mut disk = Disk::new(HardState { term: Term(1), vote: None }, Index(1));
+        let mut disk = Disk::new(HardState { term: Term(1), vote: None }, Index(1), Index(1));
         disk.write_hard_state(HardState { term: Term(2), vote: None });
         disk.append(entry(2, 2));
         let stuck = disk.take().expect("a batch").token;

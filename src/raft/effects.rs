@@ -3,6 +3,8 @@
 //! The ordering contract, which the runtime carries out in one function and in this order:
 //!
 //! 0. `membership` names the peers from now on: whoever is new in it may be sent to in this very input.
+//!    `seen` is told to the storage, which writes it with the next hard state, that of `persist` if there
+//!    is one.
 //! 1. `persist` is handed to the disk. Batches complete in the order in which they were handed over;
 //!    each completion comes back as [`Node::persisted`](super::node::Node::persisted) with its token.
 //! 2. `send_now` may leave at once: nothing in it claims anything that is not durable (S17).
@@ -13,12 +15,13 @@
 //!    one needs any more.
 //! 6. `reads` and `soft_state` are answers for waiting clients and for status.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::membership::Membership;
 use super::message::{Envelope, RequestId};
 use super::snapshot::SnapshotMeta;
-use super::types::{Entry, HardState, Index, LogId, NodeId, SoftState, Term};
+use super::types::{Entry, HardState, Index, LogId, NodeId, Seen, SoftState, Term};
 
 /// Names one batch handed to the disk; they grow by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +123,9 @@ pub struct Effects {
     /// The active membership, if it is another than before: appended, restored by a truncation, or
     /// brought by a snapshot (M1).
     pub membership: Option<Arc<Membership>>,
+    /// What is remembered of each member, all of it, if it changed; at the pace of heartbeats, and with each
+    /// new term or vote. For the storage, and for judging hellos. It replaces the one before.
+    pub seen: Option<Arc<BTreeMap<NodeId, Seen>>>,
     /// For the disk.
     pub persist: Option<Persist>,
     /// Messages that may leave at once.

@@ -14,15 +14,17 @@ impl Node {
     pub(super) fn on_vote(&mut self, from: NodeId, term: Term, request: RequestId, vote: Vote) {
         let Vote { pre, campaign, transfer, last: _ } = vote;
         let claimed = if pre { term.next() } else { term };
-        // A leader that hands over wants this election (E4, E12).
-        let sticks = !transfer
+        // A leader that hands over wants this election (E4, E12). It asks only voters, so that whoever
+        // says so and is none here was asked by a leader of long ago, or is to ask again (E8).
+        let sticks = !(transfer && self.membership().is_voter(from))
             && match &self.role {
                 Role::Follower(follower) => follower.sticks_against(from, &self.common),
                 // It would have stepped down by now if it had no quorum (E5).
                 Role::Leader(_) => true,
                 Role::PreCandidate(_) | Role::Candidate(_) => false,
             };
-        let granted = !sticks && campaign == claimed && self.grants(from, vote);
+        let may = !sticks && self.may_vote();
+        let granted = may && campaign == claimed && self.grants(from, vote);
         let needs = if granted && !pre { Needs::Vote } else { Needs::Term };
         let reply = Message::VoteReply(VoteReply { pre, campaign, granted });
         self.common.send(from, request, reply, needs);
@@ -96,7 +98,8 @@ impl Node {
     /// leader has seen to it that this log is as good as its own.
     pub(super) fn on_timeout_now(&mut self, from: NodeId, term: Term, request: RequestId) {
         let follows = self.follow(from, term).is_some();
-        let campaigns = follows && self.common.is_voter() && !self.common.disk_stands_still();
+        let fit = self.common.is_voter() && !self.common.disk_stands_still();
+        let campaigns = follows && fit && self.may_vote();
         self.reply(from, request, Message::TimeoutNowReply(TimeoutNowReply { campaigns }));
         if campaigns {
             self.become_candidate(true);

@@ -51,7 +51,7 @@ impl Follower {
         }
         self.leader = None;
         self.reset_timer(common);
-        common.is_voter() && !common.disk_stands_still()
+        common.is_voter() && common.greeting.is_open() && !common.disk_stands_still()
     }
 
     /// Whether a leader other than `candidate` was heard so recently that no vote is given (E4).
@@ -139,6 +139,9 @@ impl Follower {
         request: RequestId,
         heartbeat: Heartbeat,
     ) {
+        for (id, seen) in heartbeat.seen {
+            common.note_seen(id, seen);
+        }
         common.raise_commit(commit::of_follower(heartbeat.commit, self.verified));
         let reply = HeartbeatReply { round: heartbeat.round };
         common.send(from, request, Message::HeartbeatReply(reply), Needs::Term);

@@ -51,7 +51,7 @@ impl Leader {
         };
         leader.append(common, Payload::Noop);
         leader.replicate(common);
-        leader.send_heartbeats(common);
+        leader.send_heartbeats(common, true);
         leader
     }
 
@@ -101,7 +101,7 @@ impl Leader {
             if self.may_confirm_reads(common) {
                 self.reads.begin(common.commit());
             }
-            self.send_heartbeats(common);
+            self.send_heartbeats(common, true);
             self.peers.values_mut().for_each(Progress::resume);
             self.replicate(common);
             self.purge(common);
@@ -170,7 +170,7 @@ impl Leader {
                 return;
             }
             self.reads.begin(common.commit());
-            self.send_heartbeats(common);
+            self.send_heartbeats(common, false);
         }
     }
 
@@ -180,12 +180,15 @@ impl Leader {
         common.commit() >= self.first
     }
 
-    pub(super) fn send_heartbeats(&self, common: &mut Common) {
+    /// Says that this node leads. A regular heartbeat spreads what is remembered of each member; those of
+    /// read rounds, of which there may be many, do not.
+    pub(super) fn send_heartbeats(&self, common: &mut Common, regular: bool) {
         let round = self.reads.newest();
+        let seen = if regular { common.seen.list() } else { Vec::new() };
         for (id, progress) in &self.peers {
             let commit = common.commit().min(progress.matched());
             let request = common.next_request();
-            let heartbeat = Heartbeat { commit, round };
+            let heartbeat = Heartbeat { commit, round, seen: seen.clone() };
             common.send(*id, request, Message::Heartbeat(heartbeat), Needs::Term);
         }
     }
@@ -210,6 +213,7 @@ impl Leader {
         match reply {
             AppendReply::Accepted { matched } => {
                 if progress.accepted(request, matched) {
+                    common.note_acknowledged(from, progress.matched());
                     self.advance_commit(common);
                 }
             }
@@ -236,6 +240,7 @@ impl Leader {
         match reply {
             InstallReply::Installed { matched } => {
                 if progress.installed(request, matched, common.commit()) {
+                    common.note_acknowledged(from, progress.matched());
                     self.advance_commit(common);
                 }
             }

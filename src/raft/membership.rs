@@ -74,6 +74,8 @@ impl Membership {
     /// Bytes that this membership takes in a log entry, roughly.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.members.values().map(|m| m.name.len() + m.address.len() + 32).sum()
+        let members: usize =
+            self.members.values().map(|m| m.name.len() + m.address.len() + 32).sum();
+        members + self.retired.iter().map(|name| name.len() + 8).sum::<usize>()
     }
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::SnapshotMeta;
-use super::types::{Entry, Index, LogId, NodeId, Term};
+use super::types::{Entry, Index, LogId, NodeId, Seen, Term};
 
 /// Identifies one request of one sender within one process life, so that a reply is matched with its
 /// own request and a late reply of a former leadership or connection changes nothing (S11, E3).
@@ -151,12 +151,15 @@ pub enum AppendReply {
 }
 
 /// Proof that the leader lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Committed, capped at what the leader knows this follower to hold (L4).
     pub commit: Index,
     /// The newest confirmation round for reads (R1).
     pub round: ReadRound,
+    /// What the leader remembers of each member. Only in its regular heartbeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<(NodeId, Seen)>,
 }
 
 /// The answer to a heartbeat.

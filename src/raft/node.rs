@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::candidate::Campaign;
-use super::change::{ChangeRefusal, MembershipChange};
 use super::common::Common;
 use super::disk::Needs;
 use super::effects::{Effects, PersistToken, ReadToken, Refusal};
@@ -17,9 +16,7 @@ use super::leader::Leader;
 use super::membership::Membership;
 use super::message::{AppendReply, Envelope, HeartbeatReply, InstallReply, Message, RequestId};
 use super::options::Options;
-use super::snapshot::SnapshotMeta;
-use super::status::{NodeStatus, PeerStatus, Restored};
-use super::transfer::TransferRefusal;
+use super::status::Restored;
 use super::types::{HardState, Index, LogId, NodeId, RoleKind, SoftState, Term};
 
 /// What a node does at the moment, and what it needs for that. A learner is a follower.
@@ -52,6 +49,7 @@ impl Node {
     pub fn new(id: NodeId, options: Options, seed: u64, restored: Restored) -> Node {
         let mut common = Common::new(id, options, seed, restored);
         let role = Role::Follower(Follower::new(&mut common, None));
+        common.look_at_the_members();
         let reported = soft_state(&common, &role);
         let reported_membership = Arc::clone(common.shared_membership());
         Node { common, role, reported, reported_membership }
@@ -60,6 +58,7 @@ impl Node {
     /// One tick of time has passed.
     pub fn tick(&mut self) -> Effects {
         self.common.disk.tick();
+        self.common.tick_seen();
         match &mut self.role {
             Role::Follower(follower) => {
                 if follower.tick(&mut self.common) {
@@ -83,6 +82,7 @@ impl Node {
     /// A message arrived. One that is not addressed to this node is dropped.
     pub fn step(&mut self, envelope: Envelope) -> Effects {
         if envelope.to == self.common.id && envelope.from != self.common.id {
+            self.common.note_term(envelope.from, envelope.term);
             self.receive(envelope);
         }
         self.finish()
@@ -115,50 +115,6 @@ impl Node {
             }
         }
         self.finish()
-    }
-
-    /// Gives the leadership to another voter (dissertation 3.10). From now on no proposal and no read is
-    /// accepted, until another leads or, after one shortest election timeout, this was in vain (E12);
-    /// [`NodeStatus::transfer`] tells.
-    ///
-    /// # Errors
-    /// [`TransferRefusal`]: nothing happened.
-    pub fn transfer(&mut self, to: NodeId) -> (Result<(), TransferRefusal>, Effects) {
-        let result = match &mut self.role {
-            Role::Leader(leader) => leader.transfer(&mut self.common, to),
-            _ => {
-                let leader = soft_state(&self.common, &self.role).leader;
-                Err(TransferRefusal::NotLeader { leader })
-            }
-        };
-        (result, self.finish())
-    }
-
-    /// Changes the members. On success the change's first entry stands at the returned log id; it is
-    /// done when [`NodeStatus::membership_index`] is committed, that or a later one, and the membership is
-    /// not joint. A leader that goes out of office completes nothing; the next one does (M9).
-    ///
-    /// # Errors
-    /// [`ChangeRefusal`]: nothing was appended.
-    pub fn change(&mut self, change: &MembershipChange) -> (Result<LogId, ChangeRefusal>, Effects) {
-        let result = match &mut self.role {
-            Role::Leader(leader) => leader.change(&mut self.common, change),
-            _ => {
-                let leader = soft_state(&self.common, &self.role).leader;
-                Err(ChangeRefusal::NotLeader { leader })
-            }
-        };
-        (result, self.finish())
-    }
-
-    /// Of a leader: who would lead soonest if this node stopped, the voter among those heard lately
-    /// whose log reaches furthest.
-    #[must_use]
-    pub fn successor(&self) -> Option<NodeId> {
-        match &self.role {
-            Role::Leader(leader) => leader.successor(&self.common),
-            _ => None,
-        }
     }
 
     /// The disk completed a batch, and with it every earlier one.
@@ -197,35 +153,6 @@ impl Node {
         self.finish()
     }
 
-    /// What a snapshot of the state machine as it is must carry, if it has applied up to `applied`.
-    /// None: a snapshot that was installed meanwhile is newer, and this one not worth taking.
-    ///
-    /// # Panics
-    /// If that is more than the core was told to be applied ([`Node::applied`]).
-    #[must_use]
-    pub fn snapshot_at(&self, applied: Index) -> Option<SnapshotMeta> {
-        assert!(applied <= self.common.applied(), "a snapshot holds what is applied (S6)");
-        let term = self.common.log.term_at(applied)?;
-        let last = LogId { term, index: applied };
-        (last.index > self.common.snapshot().index).then(|| self.common.snapshot_at(last))
-    }
-
-    /// A snapshot with this last entry, taken here, is durable, checked and can be read, its directory
-    /// entry included (D13). What it covers may be purged as far as nobody needs it.
-    ///
-    /// # Panics
-    /// If it is not of this log, or holds more than is applied.
-    pub fn snapshot_taken(&mut self, last: LogId) -> Effects {
-        if last.index > self.common.snapshot().index {
-            self.common.set_snapshot(last);
-            match &self.role {
-                Role::Leader(leader) => leader.purge(&mut self.common),
-                _ => self.common.purge(std::iter::empty()),
-            }
-        }
-        self.finish()
-    }
-
     /// A request to a peer ended without an answer (connection lost, deadline passed, a snapshot given
     /// up). What it carried may or may not have arrived.
     pub fn unanswered(&mut self, peer: NodeId, request: RequestId) -> Effects {
@@ -255,45 +182,6 @@ impl Node {
             self.become_follower(self.common.term(), None);
         }
         self.finish()
-    }
-
-    /// Up to here the log as it is now is durable.
-    #[must_use]
-    pub fn persisted_index(&self) -> Index {
-        self.common.disk.persisted()
-    }
-
-    /// A consistent look at the node.
-    #[must_use]
-    pub fn status(&self) -> NodeStatus {
-        let peers = match &self.role {
-            Role::Leader(leader) => leader
-                .peers()
-                .map(|(id, progress)| PeerStatus {
-                    id,
-                    matched: progress.matched(),
-                    active: progress.heard_within(self.common.election_min()),
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
-        let transfer = match &self.role {
-            Role::Leader(leader) => leader.transfers_to(),
-            _ => None,
-        };
-        NodeStatus {
-            id: self.common.id,
-            soft_state: soft_state(&self.common, &self.role),
-            first: self.common.log.first_index(),
-            last: self.common.log.last(),
-            persisted: self.common.disk.persisted(),
-            snapshot: self.common.snapshot(),
-            membership_index: self.common.membership_index(),
-            commit: self.common.commit(),
-            applied: self.common.applied(),
-            peers,
-            transfer,
-        }
     }
 
     /// The active membership.
@@ -365,10 +253,13 @@ impl Node {
             }
             Message::InstallReply(reply) => {
                 if self.heed_reply(from, term)
-                    && term == self.common.term()
                     && let Role::Leader(leader) = &mut self.role
                 {
-                    leader.install_reply(&mut self.common, from, request, reply);
+                    if term == self.common.term() {
+                        leader.install_reply(&mut self.common, from, request, reply);
+                    } else {
+                        leader.unanswered(from, request);
+                    }
                 }
             }
             Message::HeartbeatReply(reply) => {
@@ -452,13 +343,14 @@ impl Node {
         self.common.send(to, request, message, Needs::Term);
     }
 
-    fn finish(&mut self) -> Effects {
+    pub(super) fn finish(&mut self) -> Effects {
         if let Role::Leader(leader) = &self.role
             && leader.is_removed(&self.common)
         {
             leader.bid_farewell(&mut self.common);
             self.become_follower(self.common.term(), None);
         }
+        self.common.look_at_the_members();
         let now = soft_state(&self.common, &self.role);
         if now != self.reported {
             self.reported = now;
@@ -474,7 +366,7 @@ impl Node {
     }
 }
 
-fn soft_state(common: &Common, role: &Role) -> SoftState {
+pub(super) fn soft_state(common: &Common, role: &Role) -> SoftState {
     let (kind, leader) = match role {
         Role::Follower(follower) if common.is_voter() => (RoleKind::Follower, follower.leader()),
         Role::Follower(follower) => (RoleKind::Learner, follower.leader()),

@@ -5,11 +5,32 @@ use std::sync::Arc;
 
 use super::change::{self, ChangeRefusal, MembershipChange};
 use super::common::Common;
+use super::effects::Effects;
 use super::leader::Leader;
 use super::membership::Membership;
+use super::node::{Node, Role, soft_state};
 use super::progress::Progress;
 use super::quorum;
 use super::types::{LogId, NodeId, Payload};
+
+impl Node {
+    /// Changes the members. On success the change's first entry stands at the returned log id; it is
+    /// done when [`NodeStatus::membership_index`](super::status::NodeStatus::membership_index) is committed, that or a later one, and the membership is
+    /// not joint. A leader that goes out of office completes nothing; the next one does (M9).
+    ///
+    /// # Errors
+    /// [`ChangeRefusal`]: nothing was appended.
+    pub fn change(&mut self, change: &MembershipChange) -> (Result<LogId, ChangeRefusal>, Effects) {
+        let result = match &mut self.role {
+            Role::Leader(leader) => leader.change(&mut self.common, change),
+            _ => {
+                let leader = soft_state(&self.common, &self.role).leader;
+                Err(ChangeRefusal::NotLeader { leader })
+            }
+        };
+        (result, self.finish())
+    }
+}
 
 impl Leader {
     /// Appends the first step of a change.
@@ -92,7 +113,7 @@ impl Leader {
     /// The last words of a leader that was removed: what is committed, and that the best of the others
     /// may lead (M4).
     pub(super) fn bid_farewell(&self, common: &mut Common) {
-        self.send_heartbeats(common);
+        self.send_heartbeats(common, true);
         if let Some(successor) = self.successor(common) {
             self.send_timeout_now(common, successor);
         }

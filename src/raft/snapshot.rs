@@ -2,7 +2,7 @@
 //! never what is in it; and how far the log behind it may be purged.
 //!
 //! A snapshot of one's own is taken by the runtime, when it likes, of what is applied
-//! ([`Node::snapshot_at`](super::node::Node::snapshot_at) says what it must carry), and reported when
+//! ([`Node::snapshot_at`] says what it must carry), and reported when
 //! it is durable. A snapshot from the leader is moved by the runtime; only when a follower holds all of
 //! it, checked, does its core hear of it, as a [`Message::Install`](super::message::Message::Install),
 //! and decides.
@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::effects::Effects;
 use super::log_shape::LogShape;
 use super::membership::Membership;
+use super::node::{Node, Role};
 use super::options::Options;
 use super::types::{Index, LogId};
 
@@ -52,6 +54,37 @@ impl SnapshotMeta {
                 .iter()
                 .chain(&membership.outgoing)
                 .all(|id| membership.contains(*id))
+    }
+}
+
+impl Node {
+    /// What a snapshot of the state machine as it is must carry, if it has applied up to `applied`.
+    /// None: a snapshot that was installed meanwhile is newer, and this one not worth taking.
+    ///
+    /// # Panics
+    /// If that is more than the core was told to be applied ([`Node::applied`]).
+    #[must_use]
+    pub fn snapshot_at(&self, applied: Index) -> Option<SnapshotMeta> {
+        assert!(applied <= self.common.applied(), "a snapshot holds what is applied (S6)");
+        let term = self.common.log.term_at(applied)?;
+        let last = LogId { term, index: applied };
+        (last.index > self.common.snapshot().index).then(|| self.common.snapshot_at(last))
+    }
+
+    /// A snapshot with this last entry, taken here, is durable, checked and can be read, its directory
+    /// entry included (D13). What it covers may be purged as far as nobody needs it.
+    ///
+    /// # Panics
+    /// If it is not of this log, or holds more than is applied.
+    pub fn snapshot_taken(&mut self, last: LogId) -> Effects {
+        if last.index > self.common.snapshot().index {
+            self.common.set_snapshot(last);
+            match &self.role {
+                Role::Leader(leader) => leader.purge(&mut self.common),
+                _ => self.common.purge(std::iter::empty()),
+            }
+        }
+        self.finish()
     }
 }
 

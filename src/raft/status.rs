@@ -1,9 +1,12 @@
 //! What a node begins with, and what can be seen of it.
 
+use std::collections::BTreeMap;
+
 use super::log_shape::LogShape;
 use super::membership::Membership;
+use super::node::{Node, Role, soft_state};
 use super::snapshot::SnapshotMeta;
-use super::types::{HardState, Index, LogId, NodeId, SoftState};
+use super::types::{Boot, HardState, Index, LogId, NodeId, Seen, SoftState};
 
 /// What a node finds on its disk when it starts.
 #[derive(Clone, Debug)]
@@ -21,6 +24,13 @@ pub struct Restored {
     pub snapshot: Option<SnapshotMeta>,
     /// What the state machine has applied already: the snapshot's last index, or zero.
     pub applied: Index,
+    /// This process's boot counter, durable already.
+    pub boot: Boot,
+    /// What was remembered of each member ([`Node::seen`](super::node::Node::seen)).
+    pub seen: BTreeMap<NodeId, Seen>,
+    /// The highest index that this directory's log ever held, also of entries that were truncated since,
+    /// or that a snapshot replaced: what the node may have acknowledged.
+    pub reached: Index,
 }
 
 /// Where the members of a cluster stand, as the leader sees one of them.
@@ -57,6 +67,51 @@ pub struct NodeStatus {
     pub applied: Index,
     /// Only of a leader: its peers, for a moment also those that have just left.
     pub peers: Vec<PeerStatus>,
+    /// This node was a member, is none any more, and that is committed. A node that restarts with its past
+    /// purged does not know it any more; its peers do.
+    pub removed: bool,
     /// Only of a leader: to whom it is handing over.
     pub transfer: Option<NodeId>,
+}
+
+impl Node {
+    /// Up to here the log as it is now is durable.
+    #[must_use]
+    pub fn persisted_index(&self) -> Index {
+        self.common.disk.persisted()
+    }
+
+    /// A consistent look at the node.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let peers = match &self.role {
+            Role::Leader(leader) => leader
+                .peers()
+                .map(|(id, progress)| PeerStatus {
+                    id,
+                    matched: progress.matched(),
+                    active: progress.heard_within(self.common.election_min()),
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        let transfer = match &self.role {
+            Role::Leader(leader) => leader.transfers_to(),
+            _ => None,
+        };
+        NodeStatus {
+            id: self.common.id,
+            soft_state: soft_state(&self.common, &self.role),
+            first: self.common.log.first_index(),
+            last: self.common.log.last(),
+            persisted: self.common.disk.persisted(),
+            snapshot: self.common.snapshot(),
+            membership_index: self.common.membership_index(),
+            commit: self.common.commit(),
+            applied: self.common.applied(),
+            peers,
+            removed: self.common.is_removed(),
+            transfer,
+        }
+    }
 }

@@ -9,9 +9,10 @@
 
 use super::common::Common;
 use super::disk::Needs;
-use super::effects::Refusal;
+use super::effects::{Effects, Refusal};
 use super::leader::Leader;
 use super::message::{Message, RequestId, TimeoutNow, TimeoutNowReply};
+use super::node::{Node, Role, soft_state};
 use super::types::NodeId;
 
 /// Why the leadership is not handed over. In each case nothing happened.
@@ -42,6 +43,35 @@ pub(super) struct Transfer {
     elapsed: u32,
     /// The request to campaign, once the successor was ready for it.
     asked: Option<RequestId>,
+}
+
+impl Node {
+    /// Gives the leadership to another voter (dissertation 3.10). From now on no proposal and no read is
+    /// accepted, until another leads or, after one shortest election timeout, this was in vain (E12);
+    /// [`NodeStatus::transfer`](super::status::NodeStatus::transfer) tells.
+    ///
+    /// # Errors
+    /// [`TransferRefusal`]: nothing happened.
+    pub fn transfer(&mut self, to: NodeId) -> (Result<(), TransferRefusal>, Effects) {
+        let result = match &mut self.role {
+            Role::Leader(leader) => leader.transfer(&mut self.common, to),
+            _ => {
+                let leader = soft_state(&self.common, &self.role).leader;
+                Err(TransferRefusal::NotLeader { leader })
+            }
+        };
+        (result, self.finish())
+    }
+
+    /// Of a leader: who would lead soonest if this node stopped, the voter among those heard lately
+    /// whose log reaches furthest.
+    #[must_use]
+    pub fn successor(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(leader) => leader.successor(&self.common),
+            _ => None,
+        }
+    }
 }
 
 impl Leader {

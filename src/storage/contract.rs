@@ -23,8 +23,7 @@ pub(crate) fn may_follow(old: HardState, new: HardState) -> bool {
 /// # Panics
 /// If the batch breaks a rule.
 pub(crate) fn check(standing: Standing, batch: &Batch, term_at: impl Fn(Index) -> Option<Term>) {
-    assert!(batch.install.is_none(), "this store cannot hold a snapshot yet");
-    let Standing { hard_state, base, last } = standing;
+    let Standing { hard_state, mut base, mut last } = standing;
     if let Some(new) = batch.hard_state {
         assert!(
             may_follow(hard_state, new),
@@ -32,6 +31,21 @@ pub(crate) fn check(standing: Standing, batch: &Batch, term_at: impl Fn(Index) -
         );
     }
     let term = batch.hard_state.unwrap_or(hard_state).term;
+    let install = batch.install.as_ref().map(|snapshot| snapshot.last);
+    if let Some(snapshot) = install.filter(|snapshot| *snapshot != base) {
+        assert!(
+            snapshot.index > base.index,
+            "a snapshot of {snapshot} for a log that is purged up to {base} (L8)"
+        );
+        assert_ne!(
+            term_at(snapshot.index),
+            Some(snapshot.term),
+            "a log that holds a snapshot's end stays (L8)"
+        );
+        (base, last) = (snapshot, snapshot);
+    }
+    // Behind an install there is nothing but the snapshot's end.
+    let term_at = |index| if base == last { Some(base.term) } else { term_at(index) };
     let from = batch.truncate_after.unwrap_or(last.index);
     assert!(
         from >= base.index && from <= last.index,
@@ -55,4 +69,27 @@ pub(crate) fn check(standing: Standing, batch: &Batch, term_at: impl Fn(Index) -
         );
         before = entry.id;
     }
+}
+
+/// Checks that the entries up to `upto` may go: the log holds that entry, and the current snapshot
+/// covers it.
+///
+/// # Panics
+/// If a rule is broken.
+pub(crate) fn check_purge(
+    standing: Standing,
+    upto: LogId,
+    term: Option<Term>,
+    snapshot: Option<LogId>,
+) {
+    assert_eq!(
+        term,
+        Some(upto.term),
+        "a purge up to {upto} of a log up to {} (S10)",
+        standing.last
+    );
+    assert!(
+        snapshot.is_some_and(|snapshot| snapshot.index >= upto.index),
+        "a purge up to {upto} behind a snapshot up to {snapshot:?} (D13)"
+    );
 }

@@ -5,6 +5,8 @@
 //! identity    seat, node id, boot counter, salt of the log (small file)
 //! founding    the founding record, opaque here (small file; only if there is one)
 //! log/        the log's segments, 00000000000000000001.log and on
+//! snapshot/   the snapshots
+//! aside-*/    what lay here before it was set aside; nothing of it is read
 //! ```
 
 use std::io::ErrorKind;
@@ -13,9 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::aside;
 use super::fs::{Fs, Lock};
 use super::recovery::{self, Source};
 use super::small_file::{self, Format};
+use super::snapshot::SnapshotStore;
 use super::wal::{LogOptions, Wal};
 use super::{BLOCK_BYTES, RestoredLog, SegmentNumber, StorageError};
 use crate::raft::{Boot, ClusterId, NodeId};
@@ -56,6 +60,9 @@ pub struct DataDir {
     path: PathBuf,
     identity: Mutex<Identity>,
     is_new: bool,
+    snapshots: SnapshotStore,
+    /// Held by the open log too: it has one writer.
+    writer: Arc<()>,
     lock: Arc<dyn Lock>,
 }
 
@@ -75,10 +82,8 @@ impl DataDir {
 
     fn open_as(fs: Arc<dyn Fs>, path: &Path, seat: &str) -> Result<DataDir, StorageError> {
         let made = create_dirs(&*fs, path)?;
-        let lock = fs.lock(&path.join("lock")).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => StorageError::Locked { path: path.display().to_string() },
-            _ => StorageError::io("locking", path, error),
-        })?;
+        let lock: Arc<dyn Lock> = Arc::from(lock(&*fs, path)?);
+        aside::finish(&*fs, path)?;
         let file = path.join("identity");
         let found = match small_file::read(&*fs, &file, IDENTITY)? {
             Some(bytes) => Some(rmp_serde::from_slice::<Identity>(&bytes).map_err(|error| {
@@ -113,13 +118,19 @@ impl DataDir {
         identity.boot = Boot(identity.boot.0 + 1);
         write_identity(&*fs, path, &identity)?;
         create_dirs(&*fs, &path.join("log"))?;
+        let snapshot = path.join("snapshot");
+        create_dirs(&*fs, &snapshot)?;
+        let snapshots =
+            SnapshotStore::open(Arc::clone(&fs), snapshot, identity.cluster, Arc::clone(&lock))?;
         fs.sync_dir(path).map_err(|error| StorageError::io("syncing", path, error))?;
         Ok(DataDir {
             fs,
             path: path.to_owned(),
             identity: Mutex::new(identity),
             is_new,
-            lock: Arc::from(lock),
+            snapshots,
+            writer: Arc::new(()),
+            lock,
         })
     }
 
@@ -165,7 +176,11 @@ impl DataDir {
                 found: format!("cluster {found}"),
                 expected: format!("cluster {cluster}"),
             }),
-            None => self.change_identity(|identity| identity.cluster = Some(cluster)),
+            None => {
+                self.change_identity(|identity| identity.cluster = Some(cluster))?;
+                self.snapshots.set_cluster(cluster);
+                Ok(())
+            }
         }
     }
 
@@ -204,16 +219,33 @@ impl DataDir {
         small_file::write(&*self.fs, &self.path.join("founding"), FOUNDING, record)
     }
 
-    /// Opens the log. Everything it returns is durable.
+    /// The snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> &SnapshotStore {
+        &self.snapshots
+    }
+
+    /// Sets the directory aside, under the lock that this holds; nothing opened through it may be
+    /// used any more. See [`set_aside`](super::set_aside).
     ///
     /// # Errors
-    /// [`StorageError::Damaged`] if something durable is lost, [`StorageError::NewerFormat`],
+    /// Those of [`set_aside`](super::set_aside).
+    pub fn set_aside(&self, reason: &str) -> Result<PathBuf, StorageError> {
+        aside::move_aside(&*self.fs, &self.path, reason, time::OffsetDateTime::now_utc())
+    }
+
+    /// Opens the log. Everything it returns is durable. If the current snapshot goes further than the
+    /// log, because an install was cut short or a snapshot was written into a new directory, the log
+    /// begins behind it.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if something durable is lost, a snapshot that the log needs included, [`StorageError::NewerFormat`],
     /// [`StorageError::NoSpace`] if there is no room even to start, or the disk's.
     ///
     /// # Panics
     /// If the log is open already: two writers would overwrite each other.
     pub fn open_log(&self, options: LogOptions) -> Result<(Wal, RestoredLog), StorageError> {
-        assert_eq!(Arc::strong_count(&self.lock), 1, "a log has one writer");
+        assert_eq!(Arc::strong_count(&self.writer), 1, "a log has one writer");
         let source = {
             let identity = self.identity();
             Source {
@@ -221,6 +253,7 @@ impl DataDir {
                 dir: self.path.join("log"),
                 salt: identity.salt,
                 at_least: identity.segment,
+                snapshots: self.snapshots.clone(),
                 options,
             }
         };
@@ -234,7 +267,9 @@ impl DataDir {
             let segment = parts.active.number;
             self.change_identity(|identity| identity.segment = segment)?;
         }
-        Ok((Wal::new(parts, Arc::clone(&self.lock)), restored))
+        let mut log = Wal::new(parts, Arc::clone(&self.writer), Arc::clone(&self.lock));
+        log.drop_superseded()?;
+        Ok((log, restored))
     }
 
     fn identity(&self) -> MutexGuard<'_, Identity> {
@@ -256,10 +291,18 @@ fn write_identity(fs: &dyn Fs, path: &Path, identity: &Identity) -> Result<(), S
     small_file::write(fs, &path.join("identity"), IDENTITY, &bytes)
 }
 
+/// Locks a data directory that is there.
+pub(super) fn lock(fs: &dyn Fs, path: &Path) -> Result<Box<dyn Lock>, StorageError> {
+    fs.lock(&path.join("lock")).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => StorageError::Locked { path: path.display().to_string() },
+        _ => StorageError::io("locking", path, error),
+    })
+}
+
 /// A new identity over an old log would be a node that forgot its votes: refused (D17).
 fn check_empty(fs: &dyn Fs, path: &Path) -> Result<(), StorageError> {
     let names = fs.list(path).map_err(|error| StorageError::io("listing", path, error))?;
-    if names.iter().any(|name| name == "log" || name == "founding") {
+    if names.iter().any(|name| ["log", "founding", "snapshot"].contains(&name.as_str())) {
         return Err(StorageError::damaged(
             &path.join("identity"),
             0,

@@ -61,6 +61,7 @@ struct State {
     /// Changes to names that no sync has made durable, oldest first.
     name_changes: Vec<(PathBuf, NameChange)>,
     locks: BTreeSet<PathBuf>,
+    mounts: BTreeSet<PathBuf>,
     /// Which process's handles are valid.
     life: u64,
     dead: bool,
@@ -102,7 +103,19 @@ impl Names {
             NameChange::Rename(from, to) => {
                 if let Some(file) = self.files.remove(from) {
                     self.files.insert(to.clone(), file);
+                    return;
                 }
+                let moved = |path: &PathBuf| {
+                    let rest = path.strip_prefix(from).ok()?;
+                    Some(if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) })
+                };
+                let files = std::mem::take(&mut self.files);
+                self.files = files
+                    .into_iter()
+                    .map(|(path, file)| (moved(&path).unwrap_or(path), file))
+                    .collect();
+                let dirs = std::mem::take(&mut self.dirs);
+                self.dirs = dirs.into_iter().map(|path| moved(&path).unwrap_or(path)).collect();
             }
             NameChange::Remove(path) => {
                 self.files.remove(path);
@@ -209,6 +222,11 @@ impl FaultyDisk {
     pub fn fail_read_after(&self, skip: u64) {
         let mut state = self.lock();
         state.read_plan = Some(state.reads + skip);
+    }
+
+    /// Makes a directory one that cannot be renamed, as if something were mounted there.
+    pub fn mount(&self, path: &Path) {
+        self.lock().mounts.insert(path.to_owned());
     }
 
     /// Limits the room to so many further bytes, or lifts the limit.

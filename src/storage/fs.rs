@@ -88,7 +88,8 @@ pub trait Fs: Send + Sync + Debug {
     /// [`ErrorKind::NotFound`] and others.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
-    /// Gives a file another name, replacing a file of that name.
+    /// Gives a file or directory another name, replacing a file of that name. To another directory too;
+    /// a crash leaves the one name or the other.
     ///
     /// # Errors
     /// The operating system's.

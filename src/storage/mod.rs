@@ -6,7 +6,9 @@
 //! - `record` is the unit on disk; `segment` a file of records; `small_file` an atomic little file.
 //! - `scan` reads records back, `replay` adds them up, `recovery` decides what a broken one means.
 //! - [`wal`] writes, `reader` reads, [`memory`] does both without a disk, for tests.
-//! - [`directory`] owns the data directory: its lock, its identity, and the log inside it.
+//! - [`snapshot`] keeps the state up to one entry in a file of checked pieces.
+//! - [`directory`] owns the data directory: its lock, its identity, the log and the snapshots in it;
+//!   `aside` gives the place of a whole directory to an empty one.
 //!
 //! # The stream
 //!
@@ -57,10 +59,9 @@
 //!
 //! # Not implemented
 //!
-//! Purging of a prefix (every segment begins with all that earlier ones say besides entries, so
-//! whole files can go), snapshot files, scrubbing in the background, setting a damaged directory
-//! aside.
+//! Scrubbing in the background.
 
+mod aside;
 mod contract;
 pub mod directory;
 pub mod faulty;
@@ -74,6 +75,7 @@ mod replay;
 mod scan;
 mod segment;
 mod small_file;
+pub mod snapshot;
 pub mod wal;
 
 use std::collections::BTreeMap;
@@ -81,13 +83,17 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::raft::{Entry, HardState, Index, LogShape, Membership, NodeId};
+use crate::raft::{Entry, HardState, Index, LogId, LogShape, Membership, NodeId, SnapshotMeta};
 
 pub use crate::raft::Seen;
+pub use aside::{ASIDE_MAX, set_aside};
 pub use directory::DataDir;
 pub use faulty::FaultyDisk;
 pub use fs::{Fs, RealFs};
 pub use memory::{MemoryDisk, MemoryLog};
+pub use snapshot::{
+    Incoming, SnapshotContent, SnapshotFile, SnapshotHead, SnapshotStore, SnapshotWriter,
+};
 pub use wal::{LogOptions, Wal};
 
 /// One batch for the log: what [`raft::Persist`](crate::raft::Persist) asks for.
@@ -104,6 +110,12 @@ pub struct RestoredLog {
     pub memberships: Vec<(Index, Membership)>,
     /// What was seen of other nodes.
     pub seen: BTreeMap<NodeId, Seen>,
+    /// The current snapshot, which the log goes on from: it holds the snapshot's last entry, or that is
+    /// its purge point. With files [`DataDir::snapshots`] has it.
+    pub snapshot: Option<SnapshotMeta>,
+    /// The highest index that this log ever held, truncated and purged entries included, or the
+    /// snapshot's: this node may have acknowledged it.
+    pub reached: Index,
 }
 
 /// A byte's place in the stream of all records, over all segments: what "durable up to here"
@@ -130,16 +142,19 @@ impl SegmentNumber {
 /// commit).
 pub trait LogStore: Send {
     /// Writes a batch behind the others. Not durable yet. A crash keeps a prefix of it: the hard
-    /// state, then the truncation together with the first entry, then one entry after the other.
+    /// state, then the snapshot, then the truncation together with the first entry, then one entry
+    /// after the other. An install is durable when this returns, and so is what comes before it: the
+    /// hard state, then the received snapshot becomes current, then the log begins behind it.
     ///
     /// # Errors
-    /// [`StorageError::NoSpace`]: nothing was written and the log is as before; the caller may go
-    /// on, try the same batch again later, and meanwhile append batches that hold a hard state
-    /// alone, which have a reserve. Any other error: the caller must end the process.
+    /// [`StorageError::NoSpace`]: nothing was written and the log is as before (but for an install,
+    /// whose first steps may be done, and do no harm); the caller may go on, try the same batch again
+    /// later, and meanwhile append batches that hold a hard state alone, which have a reserve. Any
+    /// other error: the caller must end the process.
     ///
     /// # Panics
     /// If the batch breaks the log's rules: term or vote would go back (S7), a gap, a term that
-    /// goes back or exceeds the hard state's (S3, S13).
+    /// goes back or exceeds the hard state's (S3, S13), a snapshot whose end the log holds (L8).
     fn append(&mut self, batch: &Batch) -> Result<(), StorageError>;
 
     /// Makes everything appended durable.
@@ -151,9 +166,21 @@ pub trait LogStore: Send {
     /// A handle that reads durable and written entries from another thread.
     fn reader(&self) -> Box<dyn LogReader>;
 
-    /// Notes what was seen of another node. It reaches the disk with the next hard state, never
-    /// with a write of its own.
-    fn note_seen(&mut self, node: NodeId, seen: Seen);
+    /// Replaces the table of what was seen of other nodes. It reaches the disk with the next hard
+    /// state, never with a write of its own.
+    fn note_seen(&mut self, seen: &BTreeMap<NodeId, Seen>);
+
+    /// Lets the entries up to and including `upto` go, which the current snapshot covers: they can no
+    /// longer be read, and files that hold nothing else are removed, the oldest first. Durable when
+    /// it returns; nothing if they are gone. After the next start some of them may be back.
+    ///
+    /// # Errors
+    /// The disk's: the caller must end the process.
+    ///
+    /// # Panics
+    /// If the current snapshot ends before (correctness 6.1), or the log does not hold the entry
+    /// (S10).
+    fn purge(&mut self, upto: LogId) -> Result<(), StorageError>;
 }
 
 /// Reads entries, checking every record's checksum (D16).
@@ -212,6 +239,30 @@ pub enum StorageError {
         offset: u64,
         /// What is wrong, and the way out.
         what: String,
+    },
+    /// A snapshot file that is not what it should be, and on which nothing depends: one that was
+    /// received, or just written. It is fetched or taken anew.
+    #[error("{path} is no sound snapshot at byte {offset}: {what}; nothing depends on it")]
+    UnsoundSnapshot {
+        /// The file.
+        path: String,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// As many directories were set aside as are kept.
+    #[error(
+        "{path} cannot be set aside: {count} earlier ones are kept already ({example} is one); look \
+         at them, and move away or remove those that nobody needs"
+    )]
+    TooManyAside {
+        /// The directory.
+        path: String,
+        /// How many there are.
+        count: usize,
+        /// One of them.
+        example: String,
     },
     /// The directory is locked by another process.
     #[error(
@@ -287,10 +338,10 @@ impl StorageError {
             offset,
             what: format!(
                 "{what}; what was durable here is lost, so this node can no longer keep its \
-                 promises. Move the data directory aside and keep it, look after the disk, and \
-                 restore the directory or this file from a copy made after the node's last write. \
-                 Do not start with an empty directory instead: this version cannot take an empty \
-                 node into a cluster"
+                 promises. Look after the disk; then start with `--on-damage replace`, or run \
+                 `srvraft discard`: the data directory is set aside, nothing of it is removed, and \
+                 the node comes back empty and is taken in again by the others. Do so only while a \
+                 majority of the other voters is sound"
             ),
         }
     }

@@ -29,14 +29,48 @@ pub(crate) struct Place {
 pub(crate) struct Places {
     base: LogId,
     places: VecDeque<Place>,
-    /// Files that are open; others are opened when they are read.
+    /// Files that are open; others are opened when they are read. None is older than `first`: the
+    /// disk gives a removed file's room back only when nobody has it open.
     files: BTreeMap<SegmentNumber, Arc<dyn File>>,
+    /// The oldest segment that is there.
+    first: SegmentNumber,
 }
 
 /// Files kept open at most, so that many segments do not use up the process's file descriptors.
 const OPEN_FILES: usize = 16;
 
 impl Places {
+    /// A log that begins behind `base`.
+    pub(crate) fn new(base: LogId) -> Places {
+        Places { base, ..Places::default() }
+    }
+
+    /// Begins anew behind `base`, a snapshot's end.
+    pub(crate) fn reset(&mut self, base: LogId) {
+        self.base = base;
+        self.places = VecDeque::new();
+    }
+
+    /// Forgets the entries up to and including `upto`, which is there.
+    pub(crate) fn purge(&mut self, upto: LogId) {
+        let count = upto.index.0.saturating_sub(self.base.index.0);
+        self.places.drain(..usize::try_from(count).unwrap_or(usize::MAX));
+        self.places.shrink_to(self.places.len().saturating_mul(2));
+        self.base = upto;
+    }
+
+    /// The segment of an entry.
+    pub(crate) fn segment_of(&self, index: Index) -> Option<SegmentNumber> {
+        let at = index.0.checked_sub(self.base.index.0 + 1)?;
+        self.places.get(usize::try_from(at).ok()?).map(|place| place.segment)
+    }
+
+    /// Files before this one are gone.
+    pub(crate) fn forget_files_before(&mut self, first: SegmentNumber) {
+        self.first = first;
+        self.files = self.files.split_off(&first);
+    }
+
     pub(crate) fn base(&self) -> LogId {
         self.base
     }
@@ -67,6 +101,9 @@ impl Places {
     }
 
     pub(crate) fn add_file(&mut self, number: SegmentNumber, file: Arc<dyn File>) {
+        if number < self.first {
+            return;
+        }
         self.files.insert(number, file);
         while self.files.len() > OPEN_FILES {
             // The oldest one: the newest is the one written to, and old entries are read seldom.
@@ -175,11 +212,19 @@ impl Reader {
 
 impl LogReader for Reader {
     fn read(&self, after: Index, upto: Index, max_bytes: u64) -> Result<Vec<Entry>, StorageError> {
-        let places = self
-            .places
-            .lock()
-            .range(after, upto, max_bytes)
-            .ok_or(StorageError::OutOfRange { after, upto })?;
+        let gone = || StorageError::OutOfRange { after, upto };
+        let range = || self.places.lock().range(after, upto, max_bytes);
+        let places = range().ok_or_else(gone)?;
+        self.read_places(after, &places).map_err(|error| {
+            // Files that were removed meanwhile are no failure of the disk.
+            let there = range().is_some_and(|now| now.first() == places.first());
+            if there { error } else { gone() }
+        })
+    }
+}
+
+impl Reader {
+    fn read_places(&self, after: Index, places: &[Place]) -> Result<Vec<Entry>, StorageError> {
         let mut entries = Vec::with_capacity(places.len());
         let close = |a: &Place, b: &Place| {
             let end = a.offset + u64::from(a.bytes);

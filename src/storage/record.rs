@@ -356,7 +356,7 @@ mod tests {
             "0f488ab315ba0301 2800000004030201 0002000000000000 0200000000000000 \
              0600000000000000"
         );
-        let content = HardStateRecord { hard_state: hard_state(), seen: seen() };
+        let content = HardStateRecord { hard_state: hard_state(), seen: seen(), all_seen: false };
         let record = one(Kind::HardState, LogId::new(2, 0), |out| write_named(out, &content));
         assert_eq!(
             hex(&record),
@@ -365,7 +365,13 @@ mod tests {
              09a47365656e8108 83a4626f6f7401a4 7465726d02ac6163 6b6e6f776c656467 \
              6564030000000000"
         );
-        let header = SegmentHeader { capacity: 4096, hard_state: hard_state(), seen: seen() };
+        let header = SegmentHeader {
+            capacity: 4096,
+            hard_state: hard_state(),
+            seen: seen(),
+            reached: Index::ZERO,
+            begins_log: false,
+        };
         let mut record = Vec::new();
         let last = LogId::new(2, 6);
         segment::encode_header(&mut record, seal(), 0x0102_0304, Position(512), last, &header);

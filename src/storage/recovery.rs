@@ -6,19 +6,30 @@
 //! into the next segment, or, if nothing in the newest segment is verified, into a file that
 //! replaces that one. Either has its name only after it is durable, and nothing is ever appended
 //! behind a cut (D9).
+//!
+//! **Where the log begins.** At its oldest segment; or at the newest one whose header says that the
+//! log begins anew there, for what is older only waits to be removed. A purge removes the oldest
+//! files first, and cut short it may leave segments whose records reach back behind the first of
+//! them; the log then begins behind those, where that purge would have stopped. Wherever it begins,
+//! the current snapshot must cover what was before, or something durable is lost.
+//!
+//! **Finishing an install.** A log that does not hold the current snapshot's last entry goes, and a
+//! segment that begins anew behind that entry takes its place.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fs::{File, Fs};
+use super::record::Kind;
 use super::record::{self, Frame, Seal};
 use super::replay::Replay;
 use super::scan::{Head, Item, Window, read_head};
-use super::segment::{self, SegmentHeader};
+use super::segment::{self, SegmentHeader, Span};
+use super::snapshot::SnapshotStore;
 use super::wal::{Active, LogOptions, Parts};
 use super::{Position, RestoredLog, SegmentNumber, StorageError};
-use crate::raft::LogId;
+use crate::raft::{LogId, Term};
 
 /// What opening needs to know.
 #[derive(Clone, Debug)]
@@ -28,6 +39,7 @@ pub(crate) struct Source {
     pub(crate) salt: u64,
     /// The newest segment must be at least this one; zero for a log that was never opened.
     pub(crate) at_least: SegmentNumber,
+    pub(crate) snapshots: SnapshotStore,
     pub(crate) options: LogOptions,
 }
 
@@ -39,18 +51,70 @@ pub(crate) struct Source {
 pub(crate) fn open(source: &Source) -> Result<(Parts, RestoredLog), StorageError> {
     let segments = Segments::list(source)?;
     let mut replay = Replay::default();
-    let tail = match segments.newest()? {
-        None => Tail::of_new_log(),
+    let (first, mut tail) = match segments.newest()? {
+        None => (SegmentNumber(1), Tail::of_new_log()),
         Some(newest) => {
-            segments.replay_sealed(newest, &mut replay)?;
+            let first = segments.replay_sealed(newest, &mut replay)?;
             let tail = Newest::read(source, newest, &segments, &mut replay)?;
             segments.check_nothing_durable_behind(newest, tail.end)?;
-            tail.tail
+            (first, tail.tail)
         }
     };
+    check_covered(source, &segments.path(first), &replay)?;
+    let first = match to_begin_behind(source, &replay, &tail)? {
+        Some(snapshot) => {
+            tracing::warn!(%snapshot, log = %replay.last(), "the log begins anew behind the snapshot");
+            let path = segments.path(tail.number);
+            tail.begin_anew(snapshot, &mut replay)
+                .map_err(|what| StorageError::damaged(&path, 0, what))?;
+            tail.number
+        }
+        None => first,
+    };
     let active = tail.begin_segment(source, &mut replay)?;
-    segments.clean_up(&tail, active.number)?;
+    segments.clean_up(&tail, first, active.number)?;
+    source.snapshots.drop_broken()?;
     Ok(replay.finish(source, active))
+}
+
+/// A log that begins behind an entry needs a snapshot that holds what was before (D15).
+fn check_covered(source: &Source, path: &Path, replay: &Replay) -> Result<(), StorageError> {
+    let base = replay.base;
+    let current = source.snapshots.current().map(|file| file.id().last);
+    if base == LogId::ZERO || current.is_some_and(|last| last.index >= base.index) {
+        return Ok(());
+    }
+    // If the snapshot that it needs is there and broken, that is the damage.
+    Err(source.snapshots.damage().unwrap_or_else(|| {
+        let held = current.map_or("no snapshot holds anything".to_owned(), |last| {
+            format!("the snapshot holds what is up to {last}")
+        });
+        StorageError::damaged(path, 0, format!("the log begins behind entry {base}, and {held}"))
+    }))
+}
+
+/// The current snapshot's last entry, if the log does not hold it and must begin behind it.
+fn to_begin_behind(
+    source: &Source,
+    replay: &Replay,
+    tail: &Tail,
+) -> Result<Option<LogId>, StorageError> {
+    let Some(file) = source.snapshots.current() else { return Ok(None) };
+    let snapshot = file.id().last;
+    match tail.term_at(snapshot, replay) {
+        Some(term) if term == snapshot.term => Ok(None),
+        // An install replaces entries of earlier terms only: the snapshot's are committed (S10).
+        Some(term) if term > snapshot.term || replay.base.index == snapshot.index => {
+            let what = format!("the log holds term {term} where the snapshot ends with {snapshot}");
+            Err(StorageError::damaged(&source.dir, 0, what))
+        }
+        _ if replay.base.term > snapshot.term => {
+            let what =
+                format!("the log begins behind {}, the snapshot ends with {snapshot}", replay.base);
+            Err(StorageError::damaged(&source.dir, 0, what))
+        }
+        _ => Ok(Some(snapshot)),
+    }
 }
 
 /// The files that are there.
@@ -109,45 +173,44 @@ impl Segments<'_> {
     }
 
     /// Replays all segments before `newest`; whatever is wrong there is damage, for a segment is
-    /// synced as a whole before the next one begins.
+    /// synced as a whole before the next one begins. Returns the one at which the log begins.
     fn replay_sealed(
         &self,
         newest: SegmentNumber,
         replay: &mut Replay,
-    ) -> Result<(), StorageError> {
-        let first = self.heads.keys().next().copied().unwrap_or(newest);
-        let head = self.head(first)?;
-        if head.last != LogId::ZERO {
-            return Err(StorageError::damaged(
-                &self.path(first),
-                0,
-                format!(
-                    "the log begins behind entry {} and nothing holds what was before",
-                    head.last
-                ),
-            ));
-        }
+    ) -> Result<SegmentNumber, StorageError> {
+        let begins_log = |head: &Option<Head>| head.as_ref().is_some_and(|it| it.header.begins_log);
+        let mut anew = self.heads.range(..=newest).rev().filter(|(_, head)| begins_log(head));
+        let mut first = match anew.next() {
+            Some((number, _)) => *number,
+            None => self.heads.keys().next().copied().unwrap_or(newest),
+        };
         let mut number = first;
         while number < newest {
             let (head, next) = (self.head(number)?, self.head(number.next())?);
-            self.replay_one(number, head, next, replay)?;
+            let goes_on = self.replay_one(number, head, next, replay)?;
             number = number.next();
+            if !goes_on {
+                *replay = Replay::default();
+                first = number;
+            }
         }
-        Ok(())
+        Ok(first)
     }
 
+    /// False: the log does not begin before this segment's end.
     fn replay_one(
         &self,
         number: SegmentNumber,
         head: &Head,
         next: &Head,
         replay: &mut Replay,
-    ) -> Result<(), StorageError> {
+    ) -> Result<bool, StorageError> {
         let path = self.path(number);
         let damaged = |offset: u64, what: &str| StorageError::damaged(&path, offset, what);
         let mut window = Window::open(self.source, number)?;
         let seal = Seal::new(self.source.salt, number);
-        replay.begin(head).map_err(|what| damaged(0, &what))?;
+        replay.begin(head, number).map_err(|what| damaged(0, &what))?;
         let end = next
             .base
             .0
@@ -157,19 +220,23 @@ impl Segments<'_> {
                 damaged(window.length, "the segment is shorter than the next one says")
             })?;
         let (mut offset, mut previous) = (head.bytes, head.crc);
+        let mut goes_on = true;
         while offset < end {
             let item = window
                 .next(offset, previous, head.base, seal)?
                 .map_err(|missing| damaged(missing.offset, missing.what))?;
             previous = item.crc;
-            replay.apply(&item, number).map_err(|what| damaged(offset, &what))?;
+            goes_on &= !replay.is_cut_off(&item);
+            if goes_on {
+                replay.apply(&item, number).map_err(|what| damaged(offset, &what))?;
+            }
             offset = item.offset + item.bytes;
         }
         // The chain goes on over the border (S3).
         if offset != end || previous != next.previous {
             return Err(damaged(offset, "the next segment does not follow this one"));
         }
-        Ok(())
+        Ok(goes_on)
     }
 
     /// Refuses to cut at `end` if any later file proves that more than this was durable.
@@ -194,13 +261,20 @@ impl Segments<'_> {
         Ok(())
     }
 
-    /// Gives back room: what was cut off, and files that were prepared or torn.
-    fn clean_up(&self, tail: &Tail, active: SegmentNumber) -> Result<(), StorageError> {
+    /// Gives back room: what counts no longer, the oldest first, what was cut off, and files that were
+    /// prepared or torn.
+    fn clean_up(
+        &self,
+        tail: &Tail,
+        first: SegmentNumber,
+        active: SegmentNumber,
+    ) -> Result<(), StorageError> {
         let fs = &self.source.fs;
         let remove = |path: &Path| {
             fs.remove(path).map_err(|error| StorageError::io("removing", path, error))
         };
-        for number in self.heads.keys().filter(|number| **number > active) {
+        let is_needed = |number: &SegmentNumber| (first..=active).contains(number);
+        for number in self.heads.keys().filter(|number| !is_needed(number)) {
             remove(&self.path(*number))?;
         }
         for name in &self.temporary {
@@ -213,7 +287,7 @@ impl Segments<'_> {
                 _ => {}
             }
         }
-        if let Some((sealed, length)) = tail.sealed {
+        if let Some((sealed, length)) = tail.sealed.filter(|(sealed, _)| *sealed >= first) {
             let path = self.path(sealed);
             let file = fs.open(&path).map_err(|error| StorageError::io("opening", &path, error))?;
             file.set_len(length).map_err(|error| StorageError::io("shortening", &path, error))?;
@@ -249,9 +323,12 @@ impl Newest {
             return Err(damaged(window.length.min(head.header.capacity), &what));
         }
         let seal = Seal::new(source.salt, number);
-        replay.begin(head).map_err(|what| damaged(0, &what))?;
+        replay.begin(head, number).map_err(|what| damaged(0, &what))?;
         let mut items: Vec<Item> = Vec::new();
         let mut durable = head.base;
+        // A segment that holds nothing but terms and votes is as good as the header of its successor:
+        // so starts without entries between them do not leave one segment each.
+        let mut only_hard_states = true;
         let (mut offset, mut previous) = (head.bytes, head.crc);
         let stop = loop {
             let item = match window.next(offset, previous, head.base, seal)? {
@@ -265,6 +342,7 @@ impl Newest {
                 }
                 durable = item.durable;
                 for item in items.drain(..) {
+                    only_hard_states &= item.kind == Kind::HardState;
                     replay.apply(&item, number).map_err(|what| damaged(item.offset, &what))?;
                 }
             }
@@ -281,8 +359,15 @@ impl Newest {
                 format!("{}, and the record at byte {proof} says that it was durable", stop.what);
             return Err(damaged(stop.offset, &what));
         }
-        let tail = if durable == head.base {
-            Tail { number, base: head.base, previous: head.previous, items, sealed: None }
+        let tail = if only_hard_states {
+            Tail {
+                number,
+                base: head.base,
+                previous: head.previous,
+                items,
+                sealed: None,
+                begins_log: head.header.begins_log,
+            }
         } else {
             let first = items.first().map_or(previous, |item| item.previous);
             Tail {
@@ -291,6 +376,7 @@ impl Newest {
                 previous: first,
                 items,
                 sealed: Some((number, durable.0 - head.base.0)),
+                begins_log: false,
             }
         };
         Ok(Newest { end, tail })
@@ -306,6 +392,8 @@ struct Tail {
     items: Vec<Item>,
     /// The segment before, if this one cuts it, and the length that counts in it.
     sealed: Option<(SegmentNumber, u64)>,
+    /// Whether the log begins with this segment, whatever older ones there are.
+    begins_log: bool,
 }
 
 impl Tail {
@@ -316,7 +404,31 @@ impl Tail {
             previous: 0,
             items: Vec::new(),
             sealed: None,
+            begins_log: false,
         }
+    }
+
+    /// The term of the log's entry at `id.index`, once the records in here are counted.
+    fn term_at(&self, id: LogId, replay: &Replay) -> Option<Term> {
+        let mut term = replay.term_at(id.index);
+        for item in &self.items {
+            match item.kind {
+                Kind::Entry if item.id.index == id.index => term = Some(item.id.term),
+                Kind::Entry | Kind::Truncate if item.id.index < id.index => term = None,
+                _ => {}
+            }
+        }
+        term
+    }
+
+    /// Drops the log: of what was not verified only term and vote still count.
+    fn begin_anew(&mut self, behind: LogId, replay: &mut Replay) -> Result<(), String> {
+        for item in self.items.drain(..).filter(|item| item.kind == Kind::HardState) {
+            replay.apply(&item, self.number)?;
+        }
+        replay.reset(behind);
+        self.begins_log = true;
+        Ok(())
     }
 
     /// Writes the fresh segment, durably, and replays what it holds.
@@ -329,6 +441,7 @@ impl Tail {
             other => other?,
         };
         let path = segment::path(&source.dir, self.number);
+        replay.spans.insert(self.number, Span::new(replay.last()));
         for item in &written.items {
             replay
                 .apply(item, self.number)
@@ -355,8 +468,13 @@ impl Tail {
         let needed = items + segment::header_room(&replay.seen) + source.options.reserve_bytes;
         let capacity = preferred.max(needed.next_multiple_of(super::BLOCK_BYTES));
         let seal = Seal::new(source.salt, self.number);
-        let header =
-            SegmentHeader { capacity, hard_state: replay.hard_state, seen: replay.seen.clone() };
+        let header = SegmentHeader {
+            capacity,
+            hard_state: replay.hard_state,
+            seen: replay.seen.clone(),
+            reached: replay.reached,
+            begins_log: self.begins_log,
+        };
         let mut content = Vec::new();
         let mut previous = segment::encode_header(
             &mut content,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::fs::{File, Fs};
 use super::record::{self, Frame, Kind, Seal};
 use super::{BLOCK_BYTES, Position, Seen, SegmentNumber, StorageError};
-use crate::raft::{HardState, LogId, NodeId};
+use crate::raft::{HardState, Index, LogId, NodeId};
 
 /// What a segment's header says besides its frame. The frame's `previous` is the checksum of the
 /// record before, its `durable` the position at which the segment begins, its id the last entry
@@ -23,9 +23,25 @@ pub(crate) struct SegmentHeader {
     pub(crate) capacity: u64,
     /// Term and vote before the segment's own records, so that older segments can go.
     pub(crate) hard_state: HardState,
-    /// What was seen of other nodes, likewise.
+    /// What was seen of other nodes, all of it, likewise.
     #[serde(default)]
     pub(crate) seen: BTreeMap<NodeId, Seen>,
+    /// The highest index that the log held before. Older versions did not write it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) reached: Index,
+    /// The log begins anew here, behind the last entry of a snapshot that is in its place: nothing
+    /// before counts.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) begins_log: bool,
+}
+
+fn is_zero(index: &Index) -> bool {
+    *index == Index::ZERO
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The payload of a hard-state record.
@@ -33,9 +49,50 @@ pub(crate) struct SegmentHeader {
 pub(crate) struct HardStateRecord {
     /// Term and vote.
     pub(crate) hard_state: HardState,
-    /// What changed since the last hard state.
+    /// What was seen of other nodes: what changed since the last hard state, in records of older
+    /// versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) seen: BTreeMap<NodeId, Seen>,
+    /// Whether `seen` is the whole table.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) all_seen: bool,
+}
+
+/// What the purging of a prefix needs to know of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// The last entry before the segment.
+    pub(crate) last: LogId,
+    /// The lowest index behind which a record in it drops entries; the highest number if none does.
+    pub(crate) lowest: Index,
+}
+
+impl Span {
+    pub(crate) fn new(last: LogId) -> Span {
+        Span { last, lowest: Index(u64::MAX) }
+    }
+}
+
+/// The newest segment with which a log may begin that needs no entry up to and including `upto`, and
+/// whose next entry lies in `next` if there is one. It must say everything that still counts: entries
+/// before it are not needed, and no record from it on reaches back behind its beginning, where a
+/// replay would know nothing.
+pub(crate) fn first_needed(
+    spans: &BTreeMap<SegmentNumber, Span>,
+    next: Option<SegmentNumber>,
+    upto: Index,
+) -> Option<SegmentNumber> {
+    let mut lowest = Index(u64::MAX);
+    spans
+        .iter()
+        .rev()
+        .find(|(number, span)| {
+            lowest = lowest.min(span.lowest);
+            next.is_none_or(|next| **number <= next)
+                && span.last.index <= upto
+                && span.last.index <= lowest
+        })
+        .map(|(number, _)| *number)
 }
 
 /// Appends a segment's header to `buffer`; returns its checksum.

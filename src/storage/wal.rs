@@ -10,7 +10,8 @@ use super::contract::{self, Standing};
 use super::fs::{File, Fs, Lock};
 use super::reader::{Place, Reader, SharedPlaces};
 use super::record::{self, Frame, Kind, Seal};
-use super::segment::{self, Ahead, HardStateRecord, SegmentHeader};
+use super::segment::{self, Ahead, HardStateRecord, SegmentHeader, Span};
+use super::snapshot::SnapshotStore;
 use super::{Batch, LogReader, LogStore, Position, Seen, SegmentNumber, StorageError};
 use crate::raft::{HardState, Index, LogId, NodeId};
 
@@ -78,6 +79,11 @@ pub(crate) struct Parts {
     pub(crate) places: SharedPlaces,
     pub(crate) hard_state: HardState,
     pub(crate) seen: BTreeMap<NodeId, Seen>,
+    /// The highest index that the log ever held.
+    pub(crate) reached: Index,
+    /// The segments that have begun.
+    pub(crate) spans: BTreeMap<SegmentNumber, Span>,
+    pub(crate) snapshots: SnapshotStore,
 }
 
 /// A log in segment files. Opened by [`DataDir::open_log`](super::DataDir::open_log).
@@ -86,8 +92,8 @@ pub struct Wal {
     parts: Parts,
     /// Up to here a sync has succeeded. Invariant: at most `parts.active.end()`.
     durable: Position,
-    /// Node ids whose `seen` has not been written since it changed.
-    unwritten: BTreeMap<NodeId, Seen>,
+    /// Whether `seen` has changed since it was written.
+    seen_changed: bool,
     ahead: Ahead,
     /// Used for every batch anew, so that values are copied once, into here.
     buffer: Vec<u8>,
@@ -95,6 +101,8 @@ pub struct Wal {
     staged: Vec<Place>,
     /// Set by the first failed write or sync (D1).
     failed: bool,
+    /// Says that there is a writer.
+    _writer: Arc<()>,
     _lock: Arc<dyn Lock>,
 }
 
@@ -108,17 +116,18 @@ struct Encoded {
 }
 
 impl Wal {
-    pub(crate) fn new(parts: Parts, lock: Arc<dyn Lock>) -> Wal {
+    pub(crate) fn new(parts: Parts, writer: Arc<()>, lock: Arc<dyn Lock>) -> Wal {
         let durable = parts.active.end();
         let ahead = Ahead::new(Arc::clone(&parts.fs), parts.dir.clone(), parts.options.background);
         Wal {
             parts,
             durable,
-            unwritten: BTreeMap::new(),
+            seen_changed: false,
             ahead,
             buffer: Vec::new(),
             staged: Vec::new(),
             failed: false,
+            _writer: writer,
             _lock: lock,
         }
     }
@@ -128,6 +137,28 @@ impl Wal {
         let offset = self.parts.active.offset;
         let begins_commit = self.durable == self.parts.active.end();
         if begins_commit { offset.next_multiple_of(record::SECTOR_BYTES) } else { offset }
+    }
+
+    /// Puts the active segment's header into the buffer; returns its checksum. With a snapshot's last
+    /// entry the log begins anew behind that.
+    fn encode_header(&mut self, begins_behind: Option<LogId>) -> u32 {
+        let active = &self.parts.active;
+        let header = SegmentHeader {
+            capacity: active.capacity,
+            hard_state: self.parts.hard_state,
+            seen: self.parts.seen.clone(),
+            reached: self.parts.reached,
+            begins_log: begins_behind.is_some(),
+        };
+        let last = begins_behind.unwrap_or_else(|| self.parts.places.lock().last());
+        segment::encode_header(
+            &mut self.buffer,
+            active.seal,
+            active.previous,
+            active.base,
+            last,
+            &header,
+        )
     }
 
     /// Makes the active segment's header (if it has none yet) and the batch into bytes.
@@ -140,25 +171,15 @@ impl Wal {
         let durable = self.durable;
         let mut previous = active.previous;
         if active.offset == 0 {
-            let header = SegmentHeader {
-                capacity: active.capacity,
-                hard_state: self.parts.hard_state,
-                seen: self.parts.seen.clone(),
-            };
-            let last = self.parts.places.lock().last();
-            previous = segment::encode_header(
-                &mut self.buffer,
-                seal,
-                previous,
-                active.base,
-                last,
-                &header,
-            );
+            previous = self.encode_header(None);
         }
+        let active = &self.parts.active;
         if let Some(hard_state) = batch.hard_state {
             let id = LogId { term: hard_state.term, index: Index::ZERO };
             let frame = Frame { kind: Kind::HardState, previous, durable, id };
-            let content = HardStateRecord { hard_state, seen: self.unwritten.clone() };
+            let all_seen = self.seen_changed;
+            let seen = if all_seen { self.parts.seen.clone() } else { BTreeMap::new() };
+            let content = HardStateRecord { hard_state, seen, all_seen };
             previous = record::encode(&mut self.buffer, seal, frame, |out| {
                 record::write_named(out, &content);
             });
@@ -202,12 +223,10 @@ impl Wal {
         needed <= self.parts.active.capacity.saturating_sub(reserve)
     }
 
-    /// Goes on in the next segment, which has room for the batch in `buffer`.
-    fn rotate(&mut self) -> Result<(), StorageError> {
+    /// Goes on in the next segment, which has room for so many bytes.
+    fn rotate(&mut self, bytes: u64) -> Result<(), StorageError> {
         let options = self.parts.options;
-        let needed = self.buffer.len() as u64
-            + segment::header_room(&self.parts.seen)
-            + options.reserve_bytes;
+        let needed = bytes + segment::header_room(&self.parts.seen) + options.reserve_bytes;
         let number = self.parts.active.number.next();
         let ready = match self.ahead.take(number, needed, self.next_capacity()) {
             Ok(ready) => ready,
@@ -270,17 +289,15 @@ impl Wal {
     }
 }
 
-impl LogStore for Wal {
-    fn append(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        self.check_health()?;
-        let standing = self.standing();
-        contract::check(standing, batch, |index| self.parts.places.lock().term_at(index));
+impl Wal {
+    /// Writes a batch that installs nothing.
+    fn write(&mut self, batch: &Batch) -> Result<(), StorageError> {
         let mut encoded = self.encode(batch);
         if self.buffer.is_empty() {
             return Ok(());
         }
         if !self.fits(false) {
-            match self.rotate() {
+            match self.rotate(self.buffer.len() as u64) {
                 Ok(()) => {
                     encoded = self.encode(batch);
                     assert!(self.fits(false), "a segment made for a batch holds it");
@@ -291,6 +308,40 @@ impl LogStore for Wal {
                 Err(error) => return Err(error),
             }
         }
+        self.put(encoded.previous, None)?;
+        if let Some(hard_state) = batch.hard_state {
+            self.parts.hard_state = hard_state;
+        }
+        if encoded.hard_state_written {
+            self.seen_changed = false;
+        }
+        {
+            let mut places = self.parts.places.lock();
+            if let Some(after) = batch.truncate_after {
+                if after < places.last().index
+                    && let Some(span) = self.parts.spans.get_mut(&self.parts.active.number)
+                {
+                    span.lowest = span.lowest.min(after);
+                }
+                places.truncate(after);
+            }
+            self.staged.drain(..).for_each(|place| places.push(place));
+            self.parts.reached = self.parts.reached.max(places.last().index);
+        }
+        if self.buffer.capacity() > KEEP_BUFFER_BYTES {
+            self.buffer = Vec::new();
+        }
+        let active = &self.parts.active;
+        if active.offset > active.capacity / 2 {
+            let number = active.number.next();
+            let capacity = self.next_capacity();
+            self.ahead.start(number, capacity);
+        }
+        Ok(())
+    }
+
+    /// Writes the buffer behind what is there, or as the beginning of the active segment.
+    fn put(&mut self, previous: u32, begins_behind: Option<LogId>) -> Result<(), StorageError> {
         let start = self.start();
         let active = &self.parts.active;
         if let Err(source) = active.file.write_at(&self.buffer, start) {
@@ -298,30 +349,96 @@ impl LogStore for Wal {
             return Err(self.fail(StorageError::Io { action: "writing", path, source }));
         }
         let active = &mut self.parts.active;
+        if active.offset == 0 {
+            let last = begins_behind.unwrap_or_else(|| self.parts.places.lock().last());
+            self.parts.spans.insert(active.number, Span::new(last));
+        }
         active.offset = start + self.buffer.len() as u64;
-        active.previous = encoded.previous;
-        if let Some(hard_state) = batch.hard_state {
-            self.parts.hard_state = hard_state;
-        }
-        if encoded.hard_state_written {
-            self.unwritten.clear();
-        }
-        {
-            let mut places = self.parts.places.lock();
-            if let Some(after) = batch.truncate_after {
-                places.truncate(after);
-            }
-            self.staged.drain(..).for_each(|place| places.push(place));
-        }
-        if self.buffer.capacity() > KEEP_BUFFER_BYTES {
-            self.buffer = Vec::new();
-        }
-        if active.offset > active.capacity / 2 {
-            let number = active.number.next();
-            let capacity = self.next_capacity();
-            self.ahead.start(number, capacity);
-        }
+        active.previous = previous;
         Ok(())
+    }
+
+    /// Makes a received snapshot current and begins the log anew behind it. Everything is durable when
+    /// this returns. A start finishes it when a crash comes between any two steps.
+    fn install(&mut self, last: LogId) -> Result<(), StorageError> {
+        self.sync_active()?;
+        match self.parts.snapshots.install(last) {
+            Ok(_) => {}
+            Err(error @ StorageError::NoSpace { .. }) => return Err(error),
+            Err(error) => return Err(self.fail(error)),
+        }
+        self.rotate(0)?;
+        self.parts.reached = self.parts.reached.max(last.index);
+        self.buffer.clear();
+        let previous = self.encode_header(Some(last));
+        self.put(previous, Some(last))?;
+        self.sync_active()?;
+        self.parts.places.lock().reset(last);
+        let first = self.parts.active.number;
+        self.remove_before(first)
+    }
+
+    /// Removes the segments that hold nothing which still counts: as far as a start may.
+    pub(crate) fn drop_superseded(&mut self) -> Result<(), StorageError> {
+        let (upto, next) = {
+            let places = self.parts.places.lock();
+            let upto = places.base().index;
+            (upto, places.segment_of(upto.next()))
+        };
+        // A segment whose beginning is not durable cannot be the first one.
+        let begun = self.durable > self.parts.active.base;
+        let mut spans = self.parts.spans.clone();
+        if !begun && let Some(span) = spans.get_mut(&self.parts.active.number) {
+            span.last.index = Index(u64::MAX);
+        }
+        match segment::first_needed(&spans, next, upto) {
+            Some(first) => self.remove_before(first),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the older segments, the oldest first, so that what a crash leaves has no gap.
+    fn remove_before(&mut self, first: SegmentNumber) -> Result<(), StorageError> {
+        let kept = self.parts.spans.split_off(&first);
+        let gone = std::mem::replace(&mut self.parts.spans, kept);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.parts.places.lock().forget_files_before(first);
+        let dir = self.parts.dir.clone();
+        for number in gone.keys() {
+            let path = segment::path(&dir, *number);
+            if let Err(error) = self.parts.fs.remove(&path) {
+                return Err(self.fail(StorageError::io("removing", &path, error)));
+            }
+        }
+        let synced = self.parts.fs.sync_dir(&dir);
+        synced.map_err(|error| self.fail(StorageError::io("syncing", &dir, error)))
+    }
+}
+
+impl LogStore for Wal {
+    fn append(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        self.check_health()?;
+        let standing = self.standing();
+        contract::check(standing, batch, |index| self.parts.places.lock().term_at(index));
+        let Some(snapshot) = &batch.install else { return self.write(batch) };
+        let part = |hard_state| Batch {
+            token: batch.token,
+            hard_state,
+            install: None,
+            truncate_after: None,
+            entries: Vec::new(),
+        };
+        if batch.hard_state.is_some() {
+            self.write(&part(batch.hard_state))?;
+        }
+        // Tried again after an error that was none of the install's own.
+        if standing.base != snapshot.last {
+            self.install(snapshot.last)?;
+        }
+        let entries = batch.entries.clone();
+        self.write(&Batch { truncate_after: batch.truncate_after, entries, ..part(None) })
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
@@ -338,12 +455,25 @@ impl LogStore for Wal {
         })
     }
 
-    fn note_seen(&mut self, node: NodeId, seen: Seen) {
-        let known = self.parts.seen.entry(node).or_default();
-        let merged = known.max(seen);
-        if merged != *known {
-            *known = merged;
-            self.unwritten.insert(node, merged);
+    fn note_seen(&mut self, seen: &BTreeMap<NodeId, Seen>) {
+        if *seen != self.parts.seen {
+            self.parts.seen.clone_from(seen);
+            self.seen_changed = true;
         }
+    }
+
+    fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
+        self.check_health()?;
+        let standing = self.standing();
+        if upto.index <= standing.base.index {
+            return Ok(());
+        }
+        let covered = self.parts.snapshots.current().map(|file| file.id().last);
+        {
+            let mut places = self.parts.places.lock();
+            contract::check_purge(standing, upto, places.term_at(upto.index), covered);
+            places.purge(upto);
+        }
+        self.drop_superseded()
     }
 }

@@ -175,6 +175,9 @@ impl World {
             memberships: Vec::new(),
             snapshot: Some(meta(first)),
             applied: first.index,
+            boot: Boot(1),
+            seen: BTreeMap::new(),
+            reached: first.index,
         };
         let farewell = options.election_ticks.1;
         let core = raft::Node::new(NodeId(1), options, 7, restored);
@@ -237,7 +240,7 @@ impl World {
     }
 
     fn heartbeat(&mut self, term: u64) -> Reply {
-        let heartbeat = Heartbeat { commit: Index::ZERO, round: ReadRound(0) };
+        let heartbeat = Heartbeat { commit: Index::ZERO, round: ReadRound(0), seen: Vec::new() };
         self.ask(2, term, Message::Heartbeat(heartbeat))
     }
 

@@ -8,8 +8,8 @@ use super::golden::{golden, with_field};
 use crate::codec::raft::{Direction, RaftCall, decode_envelope, encode_envelope, route};
 use crate::raft::message::{self, AppendReply, HeartbeatReply, InstallReply, ReadRound, VoteReply};
 use crate::raft::{
-    Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, NodeId, Payload,
-    RequestId, SnapshotMeta, Term,
+    Boot, Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, NodeId, Payload,
+    RequestId, Seen, SnapshotMeta, Term,
 };
 
 pub(super) fn envelope(message: Message) -> Envelope {
@@ -100,7 +100,18 @@ fn installs() {
 
 #[test]
 fn heartbeats() {
-    let heartbeat = message::Heartbeat { commit: Index(500), round: ReadRound(6) };
+    let heartbeat =
+        message::Heartbeat { commit: Index(500), round: ReadRound(6), seen: Vec::new() };
+    let seen = Seen { boot: Boot(2), term: Term(3), acknowledged: Index(500) };
+    let regular = message::Heartbeat { seen: vec![(NodeId(7), seen)], ..heartbeat.clone() };
+    check(
+        Message::Heartbeat(regular),
+        RaftCall::Heartbeat,
+        Direction::Request,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x83\xa6commit\xcd\x01\xf4\xa5round\x06\
+          \xa4seen\x91\x92\x07\x83\xa4boot\x02\xa4term\x03\xacacknowledged\xcd\x01\xf4",
+    );
+    // Without anything to tell, the bytes are what they were in a former version.
     check(
         Message::Heartbeat(heartbeat),
         RaftCall::Heartbeat,

@@ -1,8 +1,10 @@
 //! A bare node without a network, and the words to talk to it.
 
+use std::collections::BTreeMap;
+
 use super::super::message::{Append, AppendReply, Heartbeat, ReadRound, Vote, VoteReply};
 use super::super::{
-    Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Member, Membership, Message,
+    Boot, Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Member, Membership, Message,
     Options, Payload, RequestId, RoleKind, Term,
 };
 use super::super::{Node, Restored};
@@ -35,8 +37,15 @@ pub(super) fn seeded(voters: u64, term: u64, terms: &[u64], seed: u64) -> Node {
         memberships: vec![(Index(1), members(voters))],
         snapshot: None,
         applied: Index::ZERO,
+        boot: Boot(1),
+        seen: BTreeMap::new(),
+        reached: Index::ZERO,
     };
-    Node::new(n(1), options(), seed, restored)
+    let mut node = Node::new(n(1), options(), seed, restored);
+    for peer in 2..=voters {
+        assert_eq!(node.greeted(n(peer)), Effects::default());
+    }
+    node
 }
 
 pub(super) fn from(id: u64, term: u64, message: Message) -> Envelope {
@@ -49,7 +58,7 @@ pub(super) fn vote(pre: bool, campaign: u64, last: LogId) -> Message {
 }
 
 pub(super) fn heartbeat(commit: u64) -> Message {
-    Message::Heartbeat(Heartbeat { commit: Index(commit), round: ReadRound(0) })
+    Message::Heartbeat(Heartbeat { commit: Index(commit), round: ReadRound(0), seen: Vec::new() })
 }
 
 pub(super) fn append(base: LogId, terms: &[u64], commit: u64) -> Message {

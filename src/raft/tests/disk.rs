@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use super::super::{
-    Entry, HardState, Index, LogId, LogShape, Membership, Payload, Persist, SnapshotMeta,
+    Entry, HardState, Index, LogId, LogShape, Membership, NodeId, Payload, Persist, PersistToken,
+    Seen, SnapshotMeta,
 };
 
 /// A fingerprint of an entry and everything before it.
@@ -25,6 +27,9 @@ pub(super) type History = Vec<(LogId, Chain)>;
 /// Snapshots by their last entry: two of the same entry hold the same.
 pub(super) type Snapshots = BTreeMap<LogId, (SnapshotMeta, History)>;
 
+/// A node's table of what it saw.
+pub(super) type SeenOfAll = Arc<BTreeMap<NodeId, Seen>>;
+
 /// One side of a disk.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SimLog {
@@ -33,6 +38,8 @@ pub(super) struct SimLog {
     purged: usize,
     entries: Vec<Entry>,
     pub(super) snapshot: Option<SnapshotMeta>,
+    /// The highest index it ever held.
+    pub(super) reached: Index,
 }
 
 impl SimLog {
@@ -64,6 +71,7 @@ impl SimLog {
         assert_eq!(entry.id.index.0, self.history.len() as u64 + 1, "a gap on disk (S3)");
         let before = self.history.last().map_or(0, |(_, chain)| *chain);
         self.history.push((entry.id, link(before, &entry)));
+        self.reached = self.reached.max(entry.id.index);
         self.entries.push(entry);
     }
 
@@ -85,6 +93,7 @@ impl SimLog {
         let (_, history) = &snapshots[&snapshot.last];
         self.history.clone_from(history);
         self.purged = history.len();
+        self.reached = self.reached.max(snapshot.last.index);
         self.entries.clear();
         self.snapshot = Some(snapshot.clone());
     }
@@ -136,4 +145,8 @@ pub(super) struct SimDisk {
     pub(super) durable: SimLog,
     pub(super) written: SimLog,
     pub(super) queue: VecDeque<Persist>,
+    /// What was seen of the members: written, on its way with a hard state, durable.
+    pub(super) noted: SeenOfAll,
+    pub(super) seen_in: Vec<(PersistToken, SeenOfAll)>,
+    pub(super) seen: SeenOfAll,
 }

@@ -1,14 +1,15 @@
 //! Snapshots (paper §7) and changes of the members (paper §6, dissertation 4), rule by rule, on bare nodes
 //! without a network. Elections, replication and commit are in [`paper`](super::paper).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::super::message::{AppendReply, Install, InstallReply, TimeoutNow};
 use super::super::{
-    ChangeRefusal, Effects, Envelope, HardState, Index, LogId, LogShape, MembershipChange, Message,
-    Node, Refusal, Restored, RoleKind, SnapshotMeta, Term,
+    Boot, ChangeRefusal, Effects, Envelope, HardState, Index, LogId, LogShape, MembershipChange,
+    Message, Node, Refusal, Restored, RoleKind, SnapshotMeta, Term,
 };
 use super::bare::{
     append, appended, from, granted, heartbeat, lead, leader_effects, members, node, options,
@@ -166,6 +167,9 @@ fn a_log_goes_on_from_its_snapshot() {
             memberships: Vec::new(),
             snapshot: Some(snapshot(LogId::new(last.0, last.1))),
             applied: Index(applied),
+            boot: Boot(1),
+            seen: BTreeMap::new(),
+            reached: Index::ZERO,
         };
         std::panic::catch_unwind(|| Node::new(n(1), options(), 1, restored)).is_ok()
     };
@@ -177,8 +181,8 @@ fn a_log_goes_on_from_its_snapshot() {
     assert!(!start((2, 4), &[2, 3], (2, 5), 4), "a state machine older than it");
 }
 
-/// A node that waits to be taken in knows nobody: it does not campaign, it gives votes, having no past,
-/// and takes what a leader sends.
+/// A node that waits to be taken in knows nobody: it does not campaign, gives no vote, since no voter was
+/// ever without a log, and takes what a leader sends.
 #[test]
 fn a_blank_node_waits_and_answers() {
     let restored = Restored {
@@ -187,13 +191,16 @@ fn a_blank_node_waits_and_answers() {
         memberships: Vec::new(),
         snapshot: None,
         applied: Index::ZERO,
+        boot: Boot(1),
+        seen: BTreeMap::new(),
+        reached: Index::ZERO,
     };
     let mut blank = Node::new(n(1), options(), 1, restored);
     for _ in 0..100 {
         assert_eq!(blank.tick(), Effects::default());
     }
     let effects = blank.step(from(2, 4, vote(false, 4, LogId::new(3, 9))));
-    assert_eq!(granted(&persist(&mut blank, effects)), [true]);
+    assert_eq!(granted(&persist(&mut blank, effects)), [false]);
     let effects = blank.step(from(2, 4, install(snapshot(LogId::new(3, 9)))));
     assert_eq!(answer(&mut blank, effects), InstallReply::Installed { matched: Index(9) });
     assert_eq!(blank.membership(), &members(4));

@@ -10,11 +10,12 @@ use bytes::Bytes;
 
 use super::super::message::{Append, Install};
 use super::super::{
-    Effects, Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, Node, NodeId,
-    Options, Payload, PersistToken, ReadOutcome, RequestId, Restored, SendRange, SendSnapshot,
-    SoftState, Term,
+    Boot, Effects, Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, Node,
+    NodeId, Options, Payload, PersistToken, ReadOutcome, RequestId, Restored, SendRange,
+    SendSnapshot, SoftState, Term,
 };
 use super::disk::{SimDisk, Snapshots};
+use super::hello::Hellos;
 use super::oracle::Oracle;
 
 pub(super) struct SimNode {
@@ -23,7 +24,7 @@ pub(super) struct SimNode {
     pub(super) disk: SimDisk,
     completed: PersistToken,
     held: Vec<(PersistToken, Envelope)>,
-    boots: u64,
+    pub(super) boots: u64,
 }
 
 /// A request on its way, or its reply.
@@ -54,6 +55,7 @@ pub(super) struct Cluster {
     /// Every snapshot there ever was.
     pub(super) snapshots: Snapshots,
     pub(super) oracle: Oracle,
+    pub(super) hellos: Hellos,
     /// What happened, in lines.
     pub(super) trace: Vec<String>,
     options: Options,
@@ -98,6 +100,7 @@ impl Cluster {
             prompt_disks: true,
             snapshots: Snapshots::new(),
             oracle: Oracle::default(),
+            hellos: Hellos::default(),
             trace: Vec::new(),
             options,
             seed,
@@ -169,9 +172,16 @@ impl Cluster {
         if effects.leadership_lost {
             self.say(format!("{} lost its leadership", super::show::node(id)));
         }
+        if let Some(seen) = effects.seen {
+            self.node_mut(id).disk.noted = seen;
+        }
         if let Some(batch) = effects.persist {
             self.say(super::show::batch(id, &batch));
             let node = self.nodes.get_mut(&id).expect("a known node");
+            if batch.hard_state.is_some() {
+                let noted = std::sync::Arc::clone(&node.disk.noted);
+                node.disk.seen_in.push((batch.token, noted));
+            }
             node.disk.written.apply(&batch, &self.snapshots);
             self.oracle.written(id, &batch, &node.disk.written);
             node.disk.queue.push_back(batch);
@@ -284,7 +294,11 @@ impl Cluster {
         }
         self.say(super::show::envelope(&packet.envelope));
         let before = self.oracle.replies_to(&packet.envelope);
+        let (from, term) = (packet.envelope.from, packet.envelope.term);
+        let member = self.core(to).membership().contains(from);
         self.input(to, |core| core.step(packet.envelope.clone()));
+        let seen = self.core(to).seen().get(&from).map(|seen| seen.term);
+        assert!(!member || seen >= Some(term), "{to} forgets that {from} was in {term}");
         if is_request(&packet.envelope.message) {
             let held = self.nodes[&to].held.iter().filter(|(_, e)| answers(e, &packet.envelope));
             let replies = self.oracle.replies_to(&packet.envelope) - before + held.count();
@@ -306,6 +320,9 @@ impl Cluster {
         if let Some(hard_state) = batch.hard_state {
             self.oracle.hard_state(id, node.disk.hard_state, hard_state);
             node.disk.hard_state = hard_state;
+            let written = node.disk.seen_in.remove(0);
+            assert_eq!(written.0, batch.token, "one table for each hard state");
+            node.disk.seen = written.1;
         }
         node.disk.durable.apply(&batch, &self.snapshots);
         node.completed = batch.token;
@@ -332,6 +349,7 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).expect("a known node");
         node.core = None;
         node.disk.queue.clear();
+        node.disk.seen_in.clear();
         let held = std::mem::take(&mut node.held);
         for (_, envelope) in held {
             if !is_request(&envelope.message) {
@@ -356,11 +374,15 @@ impl Cluster {
             memberships: log.memberships(),
             applied: snapshot.as_ref().map_or(Index::ZERO, |snapshot| snapshot.last.index),
             snapshot,
+            boot: Boot(node.boots),
+            seen: node.disk.seen.as_ref().clone(),
+            reached: log.reached,
         };
         let seed = self.seed ^ (id.0 << 32) ^ node.boots;
         node.core = Some(Node::new(id, self.options, seed, restored));
         self.oracle.restarted(id);
         self.say(format!("{} started", super::show::node(id)));
+        self.greet_all();
     }
 
     /// Completes disks and delivers everything until nothing moves.

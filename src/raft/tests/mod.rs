@@ -8,6 +8,7 @@ mod bare;
 mod disk;
 mod dissertation;
 mod env;
+mod hello;
 mod oracle;
 mod paper;
 mod quick;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::change;
 use super::super::message::{AppendReply, InstallReply};
 use super::super::{
-    Envelope, HardState, Index, LogId, Message, NodeId, Payload, Persist, ReadToken, Refusal,
-    RoleKind, Term,
+    Boot, Envelope, HardState, Index, LogId, Message, NodeId, Payload, Persist, ReadToken, Refusal,
+    RoleKind, Seen, Term,
 };
 use super::disk::{Chain, History, SimDisk, SimLog};
 use super::env::{SimNode, is_request};
@@ -33,6 +33,8 @@ pub(super) struct Oracle {
     pub(super) installs: usize,
     /// Campaigns that a leader asked for.
     pub(super) transfers: usize,
+    /// Directories that were put back to an older copy: their past is not what they say.
+    pub(super) rewound: BTreeSet<NodeId>,
     /// Where changes of the members were completed.
     pub(super) changes: BTreeSet<Index>,
 }
@@ -104,6 +106,7 @@ impl Oracle {
     pub(super) fn after_input(&mut self, id: NodeId, nodes: &BTreeMap<NodeId, SimNode>) {
         let node = &nodes[&id];
         let Some(core) = &node.core else { return };
+        self.remembers(id, nodes);
         let status = core.status();
         let now = (status.soft_state.role, status.soft_state.term);
         let before = self.roles.insert(id, now);
@@ -125,6 +128,33 @@ impl Oracle {
             if pending == 0 && all.len() > 1 && all.last().is_some_and(|it| !it.1.is_joint()) {
                 self.changes.insert(all.last().expect("one").0);
             }
+        }
+    }
+
+    /// What nodes remember of each other: never more than a node would say of itself after a crash right
+    /// now, nor more than it says now; and a leader all that was acknowledged to it.
+    fn remembers(&self, id: NodeId, nodes: &BTreeMap<NodeId, SimNode>) {
+        let durably = |id: NodeId| {
+            let SimNode { disk, boots, .. } = &nodes[&id];
+            let (term, acknowledged) = (disk.hard_state.term, disk.durable.reached);
+            Seen { boot: Boot(*boots), term, acknowledged }
+        };
+        let honest = |id: &NodeId| !self.rewound.contains(id);
+        let core = nodes[&id].core.as_ref().expect("it just acted");
+        assert!(!core.claims().exceeds(durably(id)), "{id} boasts: {:?} (S17)", core.claims());
+        for (other, seen) in core.seen().iter().filter(|(other, _)| honest(other)) {
+            assert!(!seen.exceeds(durably(*other)), "{id} accuses {other} of {seen:?}");
+            if let Some(other) = &nodes[other].core {
+                assert!(!seen.exceeds(other.claims()), "{other:?} claims too little");
+            }
+        }
+        for other in nodes.values().filter_map(|node| node.core.as_ref()).filter(|_| honest(&id)) {
+            let seen = other.seen().get(&id).copied().unwrap_or_default();
+            assert!(!seen.exceeds(core.claims()), "{id} claims less than it has shown");
+        }
+        for peer in core.status().peers.iter().filter(|it| core.membership().contains(it.id)) {
+            let seen = core.seen().get(&peer.id).copied().unwrap_or_default();
+            assert!(seen.acknowledged >= peer.matched, "{id} forgets what {} has", peer.id);
         }
     }
 

@@ -1,11 +1,13 @@
 //! The rules of the Raft paper (extended version) and of the dissertation, each by its section, on
 //! bare nodes without a network.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::super::message::{Append, AppendReply, HeartbeatReply, ReadRound};
 use super::super::{
-    Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Message, NodeId, Payload,
+    Boot, Effects, Entry, Envelope, HardState, Index, LogId, LogShape, Message, NodeId, Payload,
     ReadToken, Refusal, RequestId, RoleKind, Term,
 };
 use super::super::{Node, Restored};
@@ -407,6 +409,9 @@ fn a_node_restored_from_nonsense_does_not_start() {
             memberships: vec![(Index(1), members(3))],
             snapshot: None,
             applied: Index(applied),
+            boot: Boot(1),
+            seen: BTreeMap::new(),
+            reached: Index::ZERO,
         };
         std::panic::catch_unwind(|| Node::new(NodeId(1), options(), 1, restored)).is_err()
     };

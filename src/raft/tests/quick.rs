@@ -115,6 +115,7 @@ fn changes() -> Vec<MembershipChange> {
     for id in ids(6) {
         all.push(MembershipChange::Promote { id });
         all.push(MembershipChange::Remove { id });
+        all.push(MembershipChange::Retire { id });
         for other in ids(6) {
             all.push(MembershipChange::Replace { old: id, new: other });
             let instead_of = Some(other);
@@ -158,7 +159,7 @@ fn every_change_of_every_small_membership_keeps_quorums_together() {
             let expected = match change {
                 MembershipChange::AddLearner { .. } => 0..=0,
                 MembershipChange::Promote { .. } => 1..=1,
-                MembershipChange::Remove { .. } => 0..=1,
+                MembershipChange::Remove { .. } | MembershipChange::Retire { .. } => 0..=1,
                 MembershipChange::Replace { .. } => 2..=2,
             };
             assert!(expected.contains(&moved), "{change:?} moves {moved} voters");

@@ -10,7 +10,7 @@
 //! was lost), `persist n [times]`, `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
 //! `snapshot n [begins]` (of what is applied; with `begins` it is durable only at `snapshot_ends n`),
 //! `transfer n to`, `join n` (a new node starts), `add leader n [seat=] [instead_of=]`,
-//! `promote leader n`, `remove leader n`, `replace leader old new`, `full n` and `room n` (of the disk), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
+//! `promote leader n`, `remove leader n`, `retire leader n`, `replace leader old new`, `full n` and `room n` (of the disk), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
@@ -84,6 +84,7 @@ fn change(cluster: &Cluster, verb: &str, args: &mut Args<'_>) -> Outcome<Members
         }
         "promote" => MembershipChange::Promote { id },
         "remove" => MembershipChange::Remove { id },
+        "retire" => MembershipChange::Retire { id },
         _ => MembershipChange::Replace { old: id, new: node(args)? },
     })
 }
@@ -333,7 +334,7 @@ impl Story {
                 cluster.transfer(id, to);
             }
             "join" => cluster.join(id),
-            "add" | "promote" | "remove" | "replace" => {
+            "add" | "promote" | "remove" | "retire" | "replace" => {
                 let change = change(cluster, verb, args)?;
                 cluster.change(id, &change);
             }

@@ -70,6 +70,10 @@ pub(super) fn membership(id: NodeId, membership: &Membership) -> String {
     if learners().next().is_some() {
         line += &format!(", learners {}", several(learners()));
     }
+    if !membership.retired.is_empty() {
+        let names: Vec<&str> = membership.retired.iter().map(String::as_str).collect();
+        line += &format!(", retired {}", names.join(" "));
+    }
     line
 }
 

@@ -45,6 +45,7 @@ impl Storm {
         let learners = u64::from(rng.random_bool(0.2));
         let mut cluster = Cluster::new(voters, learners, options, seed);
         cluster.prompt_disks = rng.random_bool(0.3);
+        cluster.hellos.by_hand = true;
         Storm { rng, cluster, proposed: 0, reads: 0, begun: BTreeMap::new() }
     }
 
@@ -55,7 +56,8 @@ impl Storm {
     fn step(&mut self) {
         let id = self.someone();
         match self.rng.random_range(0..1000) {
-            0..410 => self.deliver(),
+            0..385 => self.deliver(),
+            385..410 => self.hello(id),
             410..420 => self.snapshot(id),
             420..430 => self.change(id),
             430..620 => {
@@ -117,6 +119,21 @@ impl Storm {
                 self.cluster.deliver(packet);
             }
             _ => self.cluster.deliver(packet),
+        }
+    }
+
+    /// Hellos that were on their way arrive, in any order; or a node dials another.
+    fn hello(&mut self, id: NodeId) {
+        if self.cluster.hellos.on_their_way.is_empty() {
+            let other = self.someone();
+            self.cluster.dial(id, other);
+        }
+        for _ in 0..4 {
+            let waiting = &mut self.cluster.hellos.on_their_way;
+            if !waiting.is_empty() {
+                let hello = waiting.swap_remove(self.rng.random_range(0..waiting.len()));
+                self.cluster.judge_hello(hello);
+            }
         }
     }
 
@@ -233,7 +250,15 @@ impl Storm {
         if self.cluster.alive(id) {
             self.crash(id);
         } else {
-            self.cluster.restart(id);
+            self.restart(id);
+        }
+    }
+
+    fn restart(&mut self, id: NodeId) {
+        self.cluster.restart(id);
+        for other in self.cluster.ids() {
+            self.cluster.dial(id, other);
+            self.cluster.dial(other, id);
         }
     }
 
@@ -245,6 +270,8 @@ impl Storm {
                 self.cluster.restart(id);
             }
         }
+        self.cluster.hellos.by_hand = false;
+        self.cluster.greet_all();
         for _ in 0..160 {
             self.cluster.tick_all();
         }
@@ -281,7 +308,7 @@ struct Weather {
 
 fn blow(seed: u64, weather: &mut Weather) {
     let mut storm = Storm::new(seed);
-    for _ in 0..3000 {
+    for _ in 0..4000 {
         storm.step();
     }
     let oracle = &storm.cluster.oracle;

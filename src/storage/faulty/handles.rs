@@ -168,8 +168,12 @@ impl Fs for FaultyFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(|state| {
-            if !state.names.files.contains_key(from) {
+            let there = state.names.files.contains_key(from) || state.names.dirs.contains(from);
+            if !there || !state.names.holds_parent(to) {
                 return Err(io::Error::from(ErrorKind::NotFound));
+            }
+            if state.mounts.contains(from) {
+                return Err(io::Error::from(ErrorKind::ResourceBusy));
             }
             state.change_name(to, NameChange::Rename(from.to_owned(), to.to_owned()));
             Ok(())
