@@ -393,6 +393,7 @@ mod tests {
         disk.persist(vote(4));
         assert!(matches!(reported.recv().unwrap(), DiskEvent::HardStatePersisted(_)));
         shared.full.store(false, Ordering::SeqCst);
+        while !matches!(reported.recv().unwrap(), DiskEvent::Persisted(PersistToken(4))) {}
         disk.finish();
         let done = shared.done.lock().unwrap().clone();
         assert_eq!(done[3..], ["purge 2", "batch 4", "batch 3", "batch 4"]);

@@ -125,21 +125,20 @@ fn membership() -> Membership {
     Membership::of_voters((1..=3).map(|n| (NodeId(n), member(n))).collect())
 }
 
-/// A put of this key, as it stands in the log.
-fn put(key: &str) -> Command {
-    let operation =
-        Operation::Put { key: Bytes::from(key.to_owned()), value: Bytes::from_static(b"value") };
-    Command::Write(Write { session: 2, serial: 1, answered_below: 0, operation })
+/// The put that stands at this index, of a key that is called like it.
+fn put(index: u64) -> Command {
+    let (key, value) = (Bytes::from(index.to_string()), Bytes::from_static(b"value"));
+    let operation = Operation::Put { key, value };
+    Command::Write(Write { session: 2, serial: index, answered_below: index, operation })
 }
 
-/// The state behind `last`: the members, a session, and a key for its last index.
+/// The state behind `last`: the members, a session, and puts.
 fn store_at(last: LogId) -> kv::Store {
     let mut store = kv::Store::new();
     store.apply_membership(LogId::new(1, 1), &Arc::new(membership()));
     for index in 2..=last.index.0 {
         let at = LogId { term: last.term, index: Index(index) };
-        let key = format!("{}", last.index.0);
-        let command = if index == 2 { Command::OpenSession } else { put(&key) };
+        let command = if index == 2 { Command::OpenSession } else { put(index) };
         store.apply(at, Some(&command));
     }
     store
@@ -180,7 +179,11 @@ impl World {
             reached: first.index,
         };
         let farewell = options.election_ticks.1;
-        let core = raft::Node::new(NodeId(1), options, 7, restored);
+        let mut core = raft::Node::new(NodeId(1), options, 7, restored);
+        for peer in [2, 3] {
+            let effects = core.greeted(NodeId(peer));
+            assert_eq!(effects, raft::Effects::default());
+        }
         let store = store_at(first);
         let own = Own { name: "raft-1".to_owned(), node_id: NodeId(1), boot: Boot(1) };
         let standing = Standing::new(own, store.view(), store.state_hash());

@@ -20,7 +20,7 @@ fn command(index: u64, command: &Command) -> Entry {
 
 /// Entries 2 up to and including `last`: a session and puts.
 fn entries(last: u64) -> Vec<Entry> {
-    let puts = (3..=last).map(|index| command(index, &put(&index.to_string())));
+    let puts = (3..=last).map(|index| command(index, &put(index)));
     std::iter::once(command(2, &Command::OpenSession)).chain(puts).collect()
 }
 
@@ -55,7 +55,7 @@ async fn a_snapshot_is_taken_when_the_log_has_grown_enough_and_frees_what_it_cov
     world.applied(6).await;
     assert_eq!(world.snapshot(), None, "five entries are not six");
 
-    let seventh = command(7, &put("7"));
+    let seventh = command(7, &put(7));
     answered(world.append_behind(LogId::new(2, 6), vec![seventh], Index(7))).await;
     eventually("a snapshot", || world.snapshot() == Some(7)).await;
     let purged = || world.purged.lock().unwrap().clone();
@@ -75,7 +75,7 @@ async fn bytes_of_entries_count_as_well() {
     answered(world.append_behind(LogId::new(1, 1), entries(3), Index(3))).await;
     world.applied(3).await;
     assert_eq!(world.snapshot(), None);
-    let more: Vec<Entry> = (4..=9).map(|index| command(index, &put("key"))).collect();
+    let more: Vec<Entry> = (4..=9).map(|index| command(index, &put(index))).collect();
     answered(world.append_behind(LogId::new(2, 3), more, Index(9))).await;
     eventually("a snapshot", || world.snapshot() == Some(9)).await;
     assert!(world.purged.lock().unwrap().is_empty(), "the trailing entries are all there are");
