@@ -16,6 +16,8 @@ mod gen_certs;
 mod harness;
 #[path = "cli/local.rs"]
 mod local;
+#[path = "cli/members.rs"]
+mod members;
 #[path = "cli/pattern.rs"]
 mod pattern;
 #[path = "cli/selftest.rs"]

@@ -103,7 +103,15 @@ fn who_is_not_trusted(cluster: &Cluster) {
     // A client is no admin (design section 6).
     let client = cluster.dir.join("certs").join("client");
     assert_eq!(with(&client, &["put", "k", "v"]).code, 0);
-    for words in [&["replication", "0"], &["stop", "0"]] {
+    for words in [
+        &["replication", "0"][..],
+        &["stop", "0"],
+        &["member", "add", "raft-3", "127.0.0.1:1"],
+        &["member", "remove", "raft-0"],
+        &["member", "promote", "raft-0"],
+        &["transfer", "0"],
+        &["snapshot", "take", "0"],
+    ] {
         let said = with(&client, words);
         assert_eq!((said.code, said.object()["error"].as_str()), (7, Some("denied")), "{said:?}");
     }

@@ -7,8 +7,16 @@
 // Several test programs use this module, each a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "harness/agree.rs"]
+pub mod agree;
+#[path = "harness/load.rs"]
+pub mod load;
 #[path = "harness/process.rs"]
 pub mod process;
+#[path = "harness/proxy.rs"]
+pub mod proxy;
+#[path = "harness/seats.rs"]
+pub mod seats;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -243,7 +251,7 @@ impl Drop for Cluster {
     }
 }
 
-fn admin(certificates: &Path, endpoints: Vec<String>) -> Client {
+pub fn admin(certificates: &Path, endpoints: Vec<String>) -> Client {
     let options = Options { endpoints, timeout: Duration::from_secs(5), redirect: true };
     Client::new(tls(certificates, "admin"), options)
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use crate::codec;
-use crate::codec::api::{GetReply, KeyValue, RangeReply, WriteReply};
+use crate::codec::api::{Code, GetReply, KeyValue, RangeReply, Refusal, WriteReply};
 use crate::kv::{self, View, limits};
 use crate::raft::{Entry, Index, Payload, SnapshotMeta};
 use crate::storage::StorageError;
@@ -81,6 +81,7 @@ impl Applier {
         neighbours: Neighbours,
     ) -> Applier {
         let target = store.applied();
+        standing.agreement.note(&[(target, store.state_hash())]);
         Applier {
             store,
             log,
@@ -136,6 +137,7 @@ impl Applier {
     fn apply(&mut self, entries: Vec<Entry>) {
         let mut answers = Vec::new();
         let bytes = entries.iter().map(|entry| u64::from(entry.payload.size())).sum();
+        let mut hashes = Vec::with_capacity(entries.len());
         for entry in entries {
             let waiter = match self.waiters.front() {
                 Some((index, _)) if *index == entry.id.index => self.waiters.pop_front(),
@@ -156,14 +158,21 @@ impl Applier {
                     None
                 }
             };
+            hashes.push((entry.id.index, self.store.state_hash()));
             if let (Some((_, waiter)), Some(applied)) = (waiter, applied) {
                 answers.push((waiter, applied));
             }
         }
+        self.standing.agreement.note(&hashes);
         self.publish();
         let from = self.standing.answerer();
+        let withheld = self.standing.agreement.withheld();
         for (waiter, applied) in answers {
-            waiter.reply.send(&WriteReply { applied, from: from.clone() });
+            match &withheld {
+                None => waiter.reply.send(&WriteReply { applied, from: from.clone() }),
+                // It is committed; what it did is what the nodes disagree about.
+                Some(why) => waiter.refuse(Refusal::new(Code::Unknown, &**why)),
+            }
         }
         self.serve_reads();
         self.report(bytes);
@@ -208,6 +217,7 @@ impl Applier {
         }
         tracing::info!(last = %wanted.last, %applied, "state replaced by a snapshot");
         self.standing.snapshots.installed();
+        self.standing.agreement.note(&[(applied, self.store.state_hash())]);
         self.publish();
         self.serve_reads();
         self.report(0);
@@ -231,6 +241,9 @@ impl Applier {
 
 /// Answers one read from a view of the map; `local` says in the answer that it may be stale (R4).
 pub fn answer_read(standing: &Standing, view: &View, read: Read, local: bool) {
+    if let Some(refusal) = standing.agreement.refusal() {
+        return read.waiter.refuse(refusal);
+    }
     let from = standing.answerer();
     let (revision, index) = (view.revision(), view.applied().0);
     let Read { args, waiter } = read;

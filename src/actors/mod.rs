@@ -16,6 +16,7 @@
 //!                                          │            │◄── ReplyReceived, PeerGone ─────────┤ (one each)
 //!                                          └────────────┘                        └────────────┘
 //!   Founder: before there is a Node.   Supervisor: starts, watches, stops all of it.
+//!   Auditor: compares the stores while this node leads.
 //! ```
 //!
 //! What bounds each queue, and what happens when it is full:
@@ -30,7 +31,9 @@
 //! | disk thread | [`node::OUTSTANDING_BATCHES_MAX`] and the peers' windows | proposals are refused as busy |
 //! | applier | [`node::APPLIED_LAG_MAX`] | proposals are refused as busy; nothing is dropped |
 
+pub mod agreement;
 pub mod applier;
+pub mod auditor;
 pub mod deliver;
 pub mod disk_thread;
 pub mod door;

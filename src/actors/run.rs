@@ -175,6 +175,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         gate,
         founder,
         supervisor.clone().recipient(),
+        supervisor.clone().recipient(),
     ));
     let (listener_tls, listener_service) = (Arc::clone(&tls), Arc::clone(&service));
     let listener = RpcListener::start_in_arbiter(&serving, move |_| {

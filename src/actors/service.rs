@@ -18,7 +18,7 @@ use crate::codec;
 use crate::codec::api::{
     Code, GetArgs, MemberStatus, MembersReply, RangeArgs, Refusal, ReplicationArgs, StatusReply,
 };
-use crate::codec::peer::Chunk;
+use crate::codec::peer::{Audit, AuditAsk, AuditReply, Chunk};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
@@ -26,13 +26,15 @@ use crate::raft::{Index, Message, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
+use super::auditor;
+use super::deliver::Deliver;
 use super::door::Door;
 use super::founder::{Founder, FoundingCall, Greeted};
 use super::gate::Gate;
 use super::log_source::LogSource;
 use super::messages::{
-    Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, Status, Stop, TakeSnapshot,
-    Waiter,
+    Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status, Stop,
+    TakeSnapshot, Waiter,
 };
 use super::node::Node;
 use super::replication;
@@ -56,12 +58,15 @@ pub struct NodeService {
     gate: Arc<Gate>,
     founder: Addr<Founder>,
     stop: Recipient<Stop>,
+    start_over: Recipient<StartOver>,
     member: ArcSwapOption<Member>,
     door: Door,
     /// Questions about the node's state that are being answered.
     questions: Arc<Semaphore>,
     /// Pages of the log that are being read.
     pages: Arc<Semaphore>,
+    /// Audits that wait for their index.
+    audits: Arc<Semaphore>,
 }
 
 /// `Node.Status` and `Cluster.Members` answered at once; further ones are refused as busy.
@@ -69,6 +74,9 @@ const QUESTIONS_MAX: usize = 64;
 
 /// `Node.Replication` answered at once: each reads the disk and shows every value.
 const PAGES_MAX: usize = 4;
+
+/// `Raft.Audit` answered at once: only a leader asks, once a second.
+const AUDITS_MAX: usize = 8;
 
 /// Commands shorter than this are copied out of the buffer they were received in. The log keeps recent
 /// commands in memory, and a slice of some bytes would keep its whole read buffer.
@@ -82,6 +90,7 @@ impl NodeService {
         gate: Arc<Gate>,
         founder: Addr<Founder>,
         stop: Recipient<Stop>,
+        start_over: Recipient<StartOver>,
     ) -> NodeService {
         let door = Door::new(Arc::clone(&standing));
         NodeService {
@@ -89,10 +98,12 @@ impl NodeService {
             gate,
             founder,
             stop,
+            start_over,
             member: ArcSwapOption::empty(),
             door,
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
+            audits: Arc::new(Semaphore::new(AUDITS_MAX)),
         }
     }
 
@@ -161,6 +172,45 @@ impl NodeService {
             member.node.try_send(TakeSnapshot { reply })
         {
             message.reply.refuse(busy());
+        }
+    }
+
+    /// Answers with the hash of this node's content, or hears a verdict. A verdict is believed only from
+    /// the leader of the present term: an older one may have missed what was mended since.
+    fn audit(&self, peer: &Peer, call: Call) {
+        let audit = match codec::decode::<Audit>(&call.args) {
+            Ok(audit) => audit,
+            Err(error) => return call.reply.refuse(bad_request(&error)),
+        };
+        let own = self.standing.own.node_id;
+        if audit.to != own || Some(audit.from) != peer.hello.node_id {
+            let message = format!("an audit by {} of {}, here is {own}", audit.from, audit.to);
+            return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
+        }
+        let standing = Arc::clone(&self.standing);
+        match audit.ask {
+            AuditAsk::Hash { index } => {
+                let Ok(permit) = Arc::clone(&self.audits).try_acquire_owned() else {
+                    return call.reply.refuse(busy());
+                };
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    let hash = standing.agreement.hash_at(index, auditor::LAG).await;
+                    call.reply.send(&AuditReply { hash });
+                });
+            }
+            AuditAsk::Verdict { index, hash } => {
+                let soft_state = standing.present().soft_state;
+                if (soft_state.term, soft_state.leader) != (audit.term, Some(audit.from)) {
+                    let message = format!("{} does not lead term {}", audit.from, soft_state.term);
+                    return call.reply.refuse(Refusal::new(Code::Unavailable, message));
+                }
+                if let Some(reason) = standing.agreement.heed(index, hash) {
+                    // One for each verdict, and the supervisor ignores repeats; it must hear it.
+                    self.start_over.deliver(StartOver { reason });
+                }
+                call.reply.send(&AuditReply { hash: None });
+            }
         }
     }
 
@@ -296,9 +346,16 @@ impl Service for NodeService {
 
     fn dispatch(&self, peer: &Arc<Peer>, calls: Vec<Call>) {
         let member = self.member.load_full();
+        let withheld = self.standing.agreement.refusal();
         let mut proposals = Vec::new();
         let mut reads = Vec::new();
         for call in calls {
+            if let Some(refusal) = &withheld
+                && is_kv(call.method)
+            {
+                call.reply.refuse(refusal.clone());
+                continue;
+            }
             match (call.method, &member) {
                 (Method::NodeStatus, member) => self.status(member.as_ref(), call.reply),
                 (Method::NodeProbe, _) => call.reply.send(&status_reply(&self.standing, None)),
@@ -328,6 +385,7 @@ impl Service for NodeService {
                     | Method::RaftTimeoutNow,
                     Some(member),
                 ) => self.raft(member, peer, call),
+                (Method::RaftAudit, Some(_)) => self.audit(peer, call),
                 (Method::KvOpenSession | Method::KvWrite, Some(_)) => {
                     proposals.extend(self.proposal(call));
                 }
@@ -343,8 +401,7 @@ impl Service for NodeService {
                 (Method::RaftSnapshot, Some(member)) => self.chunk(member, peer, call),
                 (Method::NodeSnapshot, Some(member)) => self.snapshot(member, call.reply),
                 (
-                    Method::RaftAudit
-                    | Method::BootJoin
+                    Method::BootJoin
                     | Method::ClusterAdd
                     | Method::ClusterPromote
                     | Method::ClusterRemove
@@ -388,6 +445,10 @@ impl Read {
             ReadArgs::Range(args) => args.local,
         }
     }
+}
+
+fn is_kv(method: Method) -> bool {
+    matches!(method, Method::KvOpenSession | Method::KvWrite | Method::KvGet | Method::KvRange)
 }
 
 fn busy() -> Refusal {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::agreement::Agreement;
 use crate::codec::api::{Answerer, Code, LeaderHint, Refusal};
 use crate::kv::View;
 use crate::raft::{Boot, ClusterId, Index, Membership, NodeId, RoleKind, Seen, SoftState, Term};
@@ -51,6 +52,8 @@ pub struct Content {
 pub struct Standing {
     /// Who this is.
     pub own: Own,
+    /// Whether the content is that of the others.
+    pub agreement: Agreement,
     present: ArcSwap<Present>,
     content: ArcSwap<Content>,
     leading: AtomicU64,
@@ -78,6 +81,7 @@ impl Standing {
         let claims = Seen { boot: own.boot, ..Seen::default() };
         Arc::new(Standing {
             own,
+            agreement: Agreement::default(),
             present: ArcSwap::from_pointee(present),
             content: ArcSwap::from_pointee(Content { view, state_hash }),
             leading: AtomicU64::new(0),
@@ -192,7 +196,8 @@ impl Standing {
     pub fn waiting(&self) -> Option<String> {
         let present = self.present.load();
         let removed = || self.removed.load().as_ref().map(|by| self.removed_sentence(by));
-        present.waiting.clone().or_else(removed)
+        let withheld = || self.agreement.withheld().map(|why| why.to_string());
+        present.waiting.clone().or_else(removed).or_else(withheld)
     }
 
     /// What every answer says about the node that gave it (mission S2).

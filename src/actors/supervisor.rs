@@ -3,7 +3,7 @@
 //!
 //! | arbiter | actors | why there |
 //! |---|---|---|
-//! | main | supervisor, founder, node, storage, replicators | one turn of the core and what it causes |
+//! | main | supervisor, founder, node, storage, replicators, auditor | one turn of the core and what it causes |
 //! | serving | RPC listener, connections, applier | bytes, TLS, and the answers that go out there |
 //! | timer | election timer | nothing may starve it |
 //!
@@ -24,13 +24,14 @@ use crate::rpc::Dialer;
 use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
 use super::applier::{self, Applier};
+use super::auditor::Auditor;
 use super::deliver::Deliver;
 use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
 use super::log_source::LogSource;
-use super::messages::{DiskReported, FinishDisk, HandOver, SnapshotReported, Stop};
+use super::messages::{DiskReported, FinishDisk, HandOver, SnapshotReported, StartOver, Stop};
 use super::node::{Neighbours, Node};
 use super::peers::{Line, Peers};
 use super::replicator::{Common, Patience, Replicator};
@@ -86,6 +87,7 @@ struct Running {
     node: Addr<Node>,
     storage: Addr<Storage>,
     applier: Addr<Applier>,
+    auditor: Addr<Auditor>,
     timer: Addr<ElectionTimer>,
 }
 
@@ -96,7 +98,11 @@ impl Supervisor {
         Supervisor { plan, running: None, stopping: false }
     }
 
-    fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
+    fn start_member(
+        &mut self,
+        founded: &Founded,
+        start_over: Recipient<StartOver>,
+    ) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
         directory.write_cluster(founded.cluster_id)?;
         let options = LogOptions::default();
@@ -224,7 +230,10 @@ impl Supervisor {
             node: ticks,
         });
         service.joined(Member { node: node.clone(), log, receiver });
-        self.running = Some(Running { node, storage, applier, timer });
+        let (audited, dialer) = (Arc::clone(standing), Arc::clone(dialer));
+        let patience = config.tick * config.raft.election_ticks.1;
+        let auditor = Auditor::new(audited, dialer, node.clone(), start_over, patience).start();
+        self.running = Some(Running { node, storage, applier, auditor, timer });
         Ok(())
     }
 
@@ -234,6 +243,7 @@ impl Supervisor {
             ("node", running.node.connected()),
             ("storage", running.storage.connected()),
             ("applier", running.applier.connected()),
+            ("auditor", running.auditor.connected()),
             ("election timer", running.timer.connected()),
             ("rpc listener", self.plan.listener.connected()),
         ];
@@ -247,7 +257,7 @@ impl Supervisor {
 
 /// Waits, no longer than an election may take, until another node leads. A stop without that is safe
 /// too: the others elect.
-async fn hand_over(node: &Addr<Node>, standing: &Standing, patience: Duration) {
+pub(super) async fn hand_over(node: &Addr<Node>, standing: &Standing, patience: Duration) {
     if !node.send(HandOver).await.unwrap_or(false) {
         return;
     }
@@ -315,9 +325,9 @@ impl Actor for Supervisor {
 impl Handler<Founded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
+    fn handle(&mut self, founded: Founded, ctx: &mut Self::Context) {
         if self.running.is_none()
-            && let Err(error) = self.start_member(&founded)
+            && let Err(error) = self.start_member(&founded, ctx.address().recipient())
         {
             fatal::storage(&error);
         }
@@ -353,5 +363,13 @@ impl Handler<Stop> for Supervisor {
             System::current().stop_with_code(Exit::Stopped.code());
         };
         ctx.spawn(stopping.into_actor(self));
+    }
+}
+
+impl Handler<StartOver> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: StartOver, ctx: &mut Self::Context) {
+        ctx.notify(Stop { reason: message.reason });
     }
 }

@@ -156,11 +156,14 @@ impl Common {
     }
 
     /// Purges what the snapshot covers and nobody needs; `pins` are the indices behind which somebody
-    /// does.
-    pub(super) fn purge(&mut self, pins: impl Iterator<Item = Index>) {
+    /// does. `again`: what is purged already is said once more.
+    pub(super) fn purge(&mut self, pins: impl Iterator<Item = Index>, again: bool) {
         let upto = purge_point(&self.log, self.snapshot.index, &self.options, pins);
-        if upto > self.log.base().index {
+        let more = upto > self.log.base().index;
+        if more {
             self.log.purge_upto(upto);
+        }
+        if more || (again && self.log.base() != LogId::ZERO) {
             self.effects.purge = Some(self.log.base());
         }
     }

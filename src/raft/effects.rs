@@ -137,9 +137,14 @@ pub struct Effects {
     pub replicate: Vec<SendRange>,
     /// Snapshots to send.
     pub snapshots: Vec<SendSnapshot>,
-    /// This installed snapshot is durable: the state machine takes over its content, sessions and all,
-    /// then [`Node::applied`](super::node::Node::applied) is called with its last index. Entries of the
-    /// former log that were handed out for applying before may be gone; the snapshot covers them.
+    /// This installed snapshot is durable, and is the storage's current one: the state machine takes over
+    /// its content, sessions and all, in place of what it has, then
+    /// [`Node::applied`](super::node::Node::applied) is called with its last index. Before that nothing
+    /// behind it is to be applied, though a `commit` may follow in the same effects. Entries of the former
+    /// log that were handed out for applying before may be gone; the snapshot covers them. If a newer one
+    /// has been installed by the time it is read, that one will do: its own `restore` is on its way. It comes
+    /// once for each installed snapshot, and not after a start, when the runtime itself restores the state
+    /// machine from the snapshot it names in [`Restored`](super::status::Restored).
     pub restore: Option<SnapshotMeta>,
     /// What may be applied, if it moved: everything up to and including this index. It is committed,
     /// and on this node's own disk as well, so that the state machine is never ahead of a log that
@@ -147,7 +152,8 @@ pub struct Effects {
     pub commit: Option<Index>,
     /// The entries up to and including this one may leave the disk, now or at any later time: a durable
     /// snapshot covers them. Before a range that was asked for is read they may be gone; such a request
-    /// is [`Node::unanswered`](super::node::Node::unanswered).
+    /// is [`Node::unanswered`](super::node::Node::unanswered). Each takes the place of the one before, and
+    /// every snapshot brings one: the runtime may leave one out, while it still reads there.
     pub purge: Option<LogId>,
     /// Reads that can be answered or must be refused.
     pub reads: Vec<ReadOutcome>,

@@ -31,6 +31,8 @@ pub(super) struct Leader {
     uncommitted: u64,
     /// The leadership is being handed over.
     pub(super) transfer: Option<Transfer>,
+    /// Ticks since the own disk was found to be unfit for leading.
+    pub(super) unfit: u32,
 }
 
 impl Leader {
@@ -48,6 +50,7 @@ impl Leader {
             reads: Reads::default(),
             uncommitted,
             transfer: None,
+            unfit: 0,
         };
         leader.append(common, Payload::Noop);
         leader.replicate(common);
@@ -77,8 +80,8 @@ impl Leader {
         self.reads.into_tokens()
     }
 
-    /// Counts one tick. False: no quorum has been heard for an election timeout (E5), or the disk has
-    /// stood still for two (D12), and the leadership is to end.
+    /// Counts one tick. False: no quorum has been heard for an election timeout (E5), or nobody took over
+    /// from a leader with an unfit disk (D11, D12), and the leadership is to end.
     pub(super) fn tick(&mut self, common: &mut Common) -> bool {
         for progress in self.peers.values_mut() {
             progress.tick();
@@ -87,12 +90,13 @@ impl Leader {
         let heard = |id: NodeId| {
             id == common.id || self.peers.get(&id).is_some_and(|peer| peer.heard_within(limit))
         };
-        if !quorum::is_quorum(common.membership(), heard)
-            || common.disk.waiting() >= limit.saturating_mul(2)
-        {
+        if !quorum::is_quorum(common.membership(), heard) {
             return false;
         }
         self.tick_transfer(common);
+        if !self.tick_unfit(common) {
+            return false;
+        }
         self.forget_the_departed(common);
         self.complete_change(common);
         self.elapsed += 1;
@@ -104,15 +108,15 @@ impl Leader {
             self.send_heartbeats(common, true);
             self.peers.values_mut().for_each(Progress::resume);
             self.replicate(common);
-            self.purge(common);
+            self.purge(common, false);
         }
         true
     }
 
     /// Purges what no peer needs any more (Raft §7).
-    pub(super) fn purge(&self, common: &mut Common) {
+    pub(super) fn purge(&self, common: &mut Common, again: bool) {
         let limit = common.election_min();
-        common.purge(self.peers.values().filter_map(|progress| progress.pin(limit)));
+        common.purge(self.peers.values().filter_map(|progress| progress.pin(limit)), again);
     }
 
     /// Appends the commands, all or none.
@@ -122,6 +126,9 @@ impl Leader {
         commands: Vec<Bytes>,
     ) -> Result<LogId, Refusal> {
         self.accepts()?;
+        if common.disk_full {
+            return Err(Refusal::NoSpace);
+        }
         let payloads: Vec<Payload> = commands.into_iter().map(Payload::Command).collect();
         let bytes: u64 = payloads.iter().map(|payload| u64::from(payload.size())).sum();
         if self.uncommitted > 0 && self.uncommitted + bytes > common.options.uncommitted_bytes {

@@ -20,7 +20,9 @@
 //!   (check quorum). None of the three works without the others. See `follower.rs`, `candidate.rs`,
 //!   `election.rs`.
 //!   A leader can hand over: it accepts nothing new, and its successor skips the question
-//!   (dissertation 3.10, `transfer.rs`).
+//!   (dissertation 3.10, `transfer.rs`); it does so of its own accord when its disk stands still or is full.
+//!   After a start a node neither votes nor campaigns before enough peers have found that its directory is no
+//!   older than what they remember of it (`greeting.rs`, `seen.rs`).
 //! * **Replication** (§5.3). The *leader* (`leader.rs`) begins with a no-op. For each peer it keeps a
 //!   `Progress` (`progress.rs`): first it *probes* where the logs agree, going back a whole term for
 //!   each refusal, then it *replicates* in a pipeline with a window. A follower overwrites what
@@ -41,6 +43,9 @@
 //! * **Snapshots** (§7, `snapshot.rs`). The runtime takes them, stores them and moves them; the core says
 //!   what they carry, how far the log behind one may be purged, which peer needs one, and what a
 //!   follower makes of one that has arrived. It replaces the log in a batch of the disk like any other.
+//!
+//! * **Audits** (`audit.rs`). Nodes compare hashes of their state machines; a quorum of equal ones is
+//!   right. Not part of [`Node`]: it looks on, and never decides what the log holds.
 //!
 //! The core knows the log's *shape* ([`LogShape`]: terms and sizes), never its payloads: they go
 //! through to the disk, and the runtime reads them back for sending. Only memberships are kept.
@@ -73,13 +78,12 @@
 //!
 //! # Not implemented
 //!
-//! * **Handing over by itself**: a leader whose disk stands still steps down; only the runtime asks for a
-//!   transfer.
-//! * **The hellos after a start**, before which no vote is given (lost disks): [`Node`] is not told of
-//!   them yet.
+//! * **Deciding who is to be a member** (lost disks, new seats): the core carries out one change after
+//!   another, and others decide which.
 //!
 //! Founding a cluster is a protocol of its own; here its entry is the first of every log.
 
+pub mod audit;
 mod candidate;
 pub mod change;
 mod commit;

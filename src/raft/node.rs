@@ -173,17 +173,6 @@ impl Node {
         self.finish()
     }
 
-    /// The disk has no room for entries (true), or has again (false). A node without room gives up
-    /// leading and does not campaign; its entries wait, and term and vote still reach the disk
-    /// (design: durability, D11).
-    pub fn disk_full(&mut self, full: bool) -> Effects {
-        self.common.disk_full = full;
-        if full && !matches!(self.role, Role::Follower(_)) {
-            self.become_follower(self.common.term(), None);
-        }
-        self.finish()
-    }
-
     /// The active membership.
     #[must_use]
     pub fn membership(&self) -> &Membership {

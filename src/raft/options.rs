@@ -22,13 +22,20 @@ pub struct Options {
     /// Linearizable reads waiting at once before further ones are refused as busy.
     pub pending_reads: usize,
     /// Entries that a snapshot covers and that are kept all the same, for followers that are a little
-    /// slow.
+    /// slow. Each takes four bytes of memory, and its room on the disk.
     pub trailing_entries: u64,
-    /// Bytes of further entries that are kept as long as a follower that answers still needs them.
+    /// Bytes of further entries that are kept as long as a follower that answers still needs them; zero:
+    /// none are.
     pub pinned_bytes: u64,
     /// Entries that a learner may lack when it becomes a voter (M5).
     pub promote_lag: u64,
 }
+
+/// Four hundred megabytes of memory, for the log's shape.
+const TRAILING_ENTRIES_MAX: u64 = 100_000_000;
+
+/// So much can be sent within a few seconds.
+const PROMOTE_LAG_MAX: u64 = 1_000_000;
 
 impl Default for Options {
     fn default() -> Options {
@@ -78,6 +85,49 @@ impl Options {
                 problems.push(format!("{name} must be at least one"));
             }
         }
+        for (name, value, max, why) in [
+            ("trailing_entries", self.trailing_entries, TRAILING_ENTRIES_MAX, "each takes memory"),
+            (
+                "promote_lag",
+                self.promote_lag,
+                PROMOTE_LAG_MAX,
+                "commits wait for a voter that lacks more",
+            ),
+        ] {
+            if value > max {
+                problems.push(format!("{name} ({value}) must be at most {max}: {why}"));
+            }
+        }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_wrong_is_named_at_once() {
+        assert_eq!(Options::default().problems(), Vec::<String>::new());
+        let options = Options {
+            heartbeat_ticks: 0,
+            election_ticks: (9, 8),
+            inflight_bytes: 0,
+            pending_reads: 0,
+            trailing_entries: TRAILING_ENTRIES_MAX + 1,
+            promote_lag: u64::MAX,
+            ..Options::default()
+        };
+        let problems = options.problems().join("\n");
+        for word in [
+            "heartbeat",
+            "upside down",
+            "inflight_bytes",
+            "pending_reads",
+            "trailing",
+            "promote_lag",
+        ] {
+            assert!(problems.contains(word), "{word} is not in: {problems}");
+        }
     }
 }

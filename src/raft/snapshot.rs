@@ -80,8 +80,8 @@ impl Node {
         if last.index > self.common.snapshot().index {
             self.common.set_snapshot(last);
             match &self.role {
-                Role::Leader(leader) => leader.purge(&mut self.common),
-                _ => self.common.purge(std::iter::empty()),
+                Role::Leader(leader) => leader.purge(&mut self.common, true),
+                _ => self.common.purge(std::iter::empty(), true),
             }
         }
         self.finish()

@@ -6,6 +6,10 @@
 //! on being replicated and committed, and reads that wait go on being confirmed. After one election
 //! timeout it was in vain, and the leader leads on as before. No membership is appended meanwhile, so
 //! that the successor stays the voter that it was found to be; only a higher term ends it sooner.
+//!
+//! A leader whose disk is full or stands still does the same of its own accord. Nobody has to take over:
+//! with an unfit disk for one shortest election timeout, it steps down (D11, D12). It never counts itself
+//! meanwhile for what its disk has not completed.
 
 use super::common::Common;
 use super::disk::Needs;
@@ -72,6 +76,22 @@ impl Node {
             _ => None,
         }
     }
+
+    /// The disk has no room for entries (true), or has again (false). A leader without room hands over and
+    /// takes no proposal; if nobody takes over within the shortest election timeout it gives up. A node
+    /// without room does not campaign; its entries wait, and term and vote still reach the disk (design:
+    /// durability, D11).
+    pub fn disk_full(&mut self, full: bool) -> Effects {
+        self.common.disk_full = full;
+        match &mut self.role {
+            Role::Leader(leader) if full => leader.leave_to_a_successor(&mut self.common),
+            Role::PreCandidate(_) | Role::Candidate(_) if full => {
+                self.become_follower(self.common.term(), None);
+            }
+            _ => {}
+        }
+        self.finish()
+    }
 }
 
 impl Leader {
@@ -118,6 +138,30 @@ impl Leader {
             if transfer.elapsed >= common.election_min() {
                 self.transfer = None;
             }
+        }
+    }
+
+    /// Counts one tick of a leader whose disk is full, or has completed nothing for one shortest election
+    /// timeout (D11, D12): at once, and again with each heartbeat's time, it tries to hand over to whoever
+    /// is best for it, unless that is under way. Its own disk need not hold what it has appended: the
+    /// successor's must. False: one shortest election timeout has passed like this.
+    pub(super) fn tick_unfit(&mut self, common: &mut Common) -> bool {
+        if !common.disk_stands_still() {
+            self.unfit = 0;
+            return true;
+        }
+        if self.unfit.is_multiple_of(common.options.heartbeat_ticks) {
+            self.leave_to_a_successor(common);
+        }
+        self.unfit += 1;
+        self.unfit <= common.election_min()
+    }
+
+    /// Begins to hand over to the best successor, if there is one and nothing is under way.
+    pub(super) fn leave_to_a_successor(&mut self, common: &mut Common) {
+        if let Some(successor) = self.successor(common).filter(|_| self.transfer.is_none()) {
+            let begun = Leader::transfer(self, common, successor);
+            assert_eq!(begun, Ok(()), "a successor is another voter (E12)");
         }
     }
 

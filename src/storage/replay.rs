@@ -45,7 +45,9 @@ impl Replay {
             self.hard_state = head.header.hard_state;
             self.base = head.last;
         }
-        if head.header.hard_state != self.hard_state || head.last != self.last() {
+        // A segment that held only terms and votes was replaced by one whose header says the last.
+        let follows = contract::may_follow(self.hard_state, head.header.hard_state);
+        if !follows || head.last != self.last() {
             return Err(format!(
                 "the segment begins with {:?} behind {}, the one before ended with {:?} and {}",
                 head.header.hard_state,
@@ -54,6 +56,7 @@ impl Replay {
                 self.last()
             ));
         }
+        self.hard_state = head.header.hard_state;
         self.seen.clone_from(&head.header.seen);
         self.reach(head.header.reached.max(head.last.index));
         self.spans.insert(segment, Span::new(head.last));

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -26,8 +26,12 @@ pub struct Process {
     pub log: PathBuf,
     /// `--seeds`.
     pub seeds: String,
+    /// `--advertise`, where it is not its own seed.
+    pub advertise: Option<String>,
     /// More options.
     pub more: Vec<OsString>,
+    /// More of the environment.
+    pub env: Vec<(String, String)>,
     /// Blocks of 1024 bytes that a file of it may have (a disk that fails, without a disk that fails).
     pub file_blocks: Option<u32>,
     child: RefCell<Option<Child>>,
@@ -50,7 +54,9 @@ impl Process {
             certs,
             log: directory.join("log"),
             seeds: seeds.to_owned(),
+            advertise: None,
             more: Vec::new(),
+            env: Vec::new(),
             file_blocks: None,
             child: RefCell::new(None),
         }
@@ -84,7 +90,9 @@ impl Process {
             .arg(&self.data)
             .arg("--certs")
             .arg(&self.certs)
+            .args(self.advertise.iter().flat_map(|address| ["--advertise", address]))
             .args(&self.more)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
             .stdout(log())
@@ -128,9 +136,67 @@ impl Process {
 
     /// Sends SIGTERM and returns the exit code.
     pub fn terminate(&self) -> Option<i32> {
-        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
-        kill(pid, Signal::SIGTERM).expect("SIGTERM to one's own child");
+        self.signal(Signal::SIGTERM);
         self.wait_for_end(PATIENCE)
+    }
+
+    /// Stops it in the middle of whatever it does; the system goes on to take its connections.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
+        kill(pid, signal).expect("a signal to one's own child");
+    }
+
+    /// The disk is lost: nothing of the data directory is left.
+    pub fn wipe(&self) {
+        assert!(!self.runs(), "{} runs: its disk cannot be taken away", self.name);
+        fs::remove_dir_all(&self.data).expect("the data directory is removed");
+    }
+
+    /// Copies the data directory, as one keeps a volume.
+    pub fn keep_copy(&self, to: &Path) {
+        assert!(!self.runs(), "{} runs: a copy would be of no moment", self.name);
+        copy_all(&self.data, to);
+    }
+
+    /// Puts a copy back in the place of the data directory.
+    pub fn put_back(&self, from: &Path) {
+        self.wipe();
+        copy_all(from, &self.data);
+    }
+
+    /// What it has set aside of itself instead of deleting it.
+    pub fn set_aside(&self) -> Vec<PathBuf> {
+        let home = self.data.parent().expect("the node's own directory");
+        let below = |directory: &Path, prefix: &str| -> Vec<PathBuf> {
+            let entries = fs::read_dir(directory).into_iter().flatten();
+            let paths = entries.map(|entry| entry.expect("an entry").path());
+            let named = |path: &PathBuf| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+            };
+            paths.filter(named).collect()
+        };
+        let mut found = below(home, "data.");
+        found.extend(below(&self.data, "aside-"));
+        found.sort();
+        found
+    }
+
+    /// Waits until it has written this since byte `from` of its log.
+    pub fn wait_until_it_says(&self, from: usize, words: &str) -> String {
+        let what = format!("{} says \"{words}\"", self.name);
+        until(&what, PATIENCE, || {
+            let said = self.said().split_off(from);
+            said.lines().find(|line| line.contains(words)).map(str::to_owned)
+        })
     }
 
     /// Starts it where it must refuse to: its exit code, and what it said from this start on.
@@ -159,6 +225,20 @@ impl Process {
     pub fn errors(&self) -> Vec<String> {
         let bad = |line: &&str| line.contains(" ERROR ") || line.contains("panicked");
         self.said().lines().filter(bad).map(str::to_owned).collect()
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory for the copy");
+    for entry in fs::read_dir(from).expect("the directory is there") {
+        let entry = entry.expect("an entry");
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().expect("its type").is_dir() {
+            true => copy_all(&source, &target),
+            false => {
+                fs::copy(&source, &target).expect("a file is copied");
+            }
+        }
     }
 }
 

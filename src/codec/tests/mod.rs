@@ -1,6 +1,7 @@
 //! What the bytes are, what becomes of bytes of another version, and what hostile bytes cannot do.
 
 mod golden;
+mod golden_peer;
 mod golden_raft;
 mod hostile;
 mod properties;

@@ -80,7 +80,14 @@ pub(super) fn is_request(message: &Message) -> bool {
 
 impl Cluster {
     /// Nodes 1 to `voters`, then `learners` more, each with the founding entry in its log.
-    pub(super) fn new(voters: u64, learners: u64, options: Options, seed: u64) -> Cluster {
+    /// `hellos`: they greet each other whenever they can.
+    pub(super) fn new(
+        voters: u64,
+        learners: u64,
+        options: Options,
+        seed: u64,
+        hellos: bool,
+    ) -> Cluster {
         let member =
             |id: u64| Member { name: format!("n{id}"), address: format!("n{id}.test:6000") };
         let mut membership =
@@ -100,7 +107,7 @@ impl Cluster {
             prompt_disks: true,
             snapshots: Snapshots::new(),
             oracle: Oracle::default(),
-            hellos: Hellos::default(),
+            hellos: Hellos { by_hand: !hellos, ..Hellos::default() },
             trace: Vec::new(),
             options,
             seed,

@@ -26,7 +26,7 @@ pub(super) struct Hellos {
     pub(super) by_hand: bool,
     pub(super) on_their_way: Vec<Hello>,
     /// Directories that were put back.
-    rewound: BTreeSet<NodeId>,
+    pub(super) rewound: BTreeSet<NodeId>,
     /// Those of them that were recognised.
     pub(super) recognised: BTreeSet<NodeId>,
 }
@@ -65,19 +65,30 @@ impl Cluster {
                 "{from} is accused wrongly by {to}: {seen:?}"
             );
             self.hellos.recognised.insert(from);
-            self.say(format!(
-                "{} has seen more of {}: boot {} term {} index {}",
-                show::node(to),
-                show::node(from),
-                seen.boot,
-                seen.term,
-                seen.acknowledged
-            ));
+            let seen = show::seen(to, from, seen);
+            self.say(format!("{} went back in time: {seen}", show::node(from)));
+        } else {
+            let (from, to) = (show::node(from), show::node(to));
+            self.say(format!("{from}'s hello to {to} was overtaken"));
         }
     }
 
     fn linked(&self, a: NodeId, b: NodeId) -> bool {
         !self.cuts.contains(&(a, b)) && !self.cuts.contains(&(b, a))
+    }
+
+    /// What was on its way arrives.
+    pub(super) fn judge_hellos(&mut self) {
+        for hello in std::mem::take(&mut self.hellos.on_their_way) {
+            self.judge_hello(hello);
+        }
+    }
+
+    /// What a node remembers of each member.
+    pub(super) fn tell_seen(&mut self, id: NodeId) {
+        let seen = self.core(id).seen();
+        let lines: Vec<String> = seen.iter().map(|(of, seen)| show::seen(id, *of, *seen)).collect();
+        self.trace.extend(lines);
     }
 
     /// Everyone dials everyone, at once.
@@ -114,10 +125,5 @@ impl Cluster {
         self.oracle.rewound.insert(id);
         let node = self.node_mut(id);
         (node.disk, node.boots) = (disk, boots);
-    }
-
-    /// Whether a node's directory was put back.
-    pub(super) fn was_put_back(&self, id: NodeId) -> bool {
-        self.hellos.rewound.contains(&id)
     }
 }

@@ -10,6 +10,8 @@
 //! was lost), `persist n [times]`, `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
 //! `snapshot n [begins]` (of what is applied; with `begins` it is durable only at `snapshot_ends n`),
 //! `transfer n to`, `join n` (a new node starts), `add leader n [seat=] [instead_of=]`,
+//! `greet a b` (a's hello reaches b; all do by themselves unless `cluster` says `hellos=manual`), `dial a b` (it is
+//! on its way) and `hellos` (those arrive), `copy n` and `put_back n` (its disk), `seen n` (what it remembers),
 //! `promote leader n`, `remove leader n`, `retire leader n`, `replace leader old new`, `full n` and `room n` (of the disk), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +25,7 @@ use super::super::{
     HardState, LogId, Member, MembershipChange, Message, NodeId, Options, ReadToken, SnapshotMeta,
     Term,
 };
+use super::disk::SimDisk;
 use super::env::{Cluster, Packet, n};
 use super::show;
 
@@ -32,6 +35,8 @@ struct Story {
     delayed: VecDeque<Packet>,
     /// Snapshots that are being taken.
     begun: BTreeMap<NodeId, SnapshotMeta>,
+    /// Disks as they were once.
+    copies: BTreeMap<NodeId, (SimDisk, u64)>,
 }
 
 type Args<'a> = ArgumentConsumer<'a>;
@@ -141,6 +146,7 @@ impl Story {
         let voters = next(args)?;
         let learners = number(args, "learners", 0)?;
         let manual = args.take_key("disk") == Some("manual");
+        let hellos = args.take_key("hellos") != Some("manual");
         let defaults = Options::default();
         // One length for every timeout, so that a story does not depend on chance.
         let election = number(args, "election", 10)? as u32;
@@ -157,7 +163,7 @@ impl Story {
             pinned_bytes: number(args, "pinned", 0)?,
             promote_lag: number(args, "promote_lag", 2)?,
         };
-        let mut cluster = Cluster::new(voters, learners, options, 1);
+        let mut cluster = Cluster::new(voters, learners, options, 1, hellos);
         cluster.prompt_disks = !manual;
         self.cluster = Some(cluster);
         Ok(())
@@ -224,6 +230,17 @@ impl Story {
         Ok(())
     }
 
+    fn copies(&mut self, verb: &str, id: NodeId) -> Outcome<()> {
+        if verb == "copy" {
+            let copy = self.cluster()?.copy_disk(id);
+            self.copies.insert(id, copy);
+        } else {
+            let copy = self.copies.remove(&id).ok_or("there is no copy")?;
+            self.cluster()?.put_back(id, copy);
+        }
+        Ok(())
+    }
+
     fn status(&mut self) -> Outcome<()> {
         let cluster = self.cluster()?;
         for id in cluster.ids() {
@@ -242,6 +259,9 @@ impl Story {
             );
             if let Some(to) = status.transfer {
                 line += &format!("; hands over to {}", show::node(to));
+            }
+            if status.removed {
+                line += "; removed";
             }
             for peer in status.peers {
                 let mark = if peer.active { "" } else { " silent" };
@@ -274,7 +294,12 @@ impl Story {
                 let mut delayed = std::mem::take(&mut self.delayed);
                 self.cluster()?.wire.append(&mut delayed);
             }
-            "heal" => self.cluster()?.cuts.clear(),
+            "heal" => {
+                self.cluster()?.cuts.clear();
+                self.cluster()?.greet_all();
+            }
+            "copy" | "put_back" => self.copies(verb, node(args)?)?,
+            "hellos" => self.cluster()?.judge_hellos(),
             "snapshot" => {
                 let id = node(args)?;
                 let begun = self.cluster()?.begin_snapshot(id).ok_or("nothing to take")?;
@@ -334,6 +359,15 @@ impl Story {
                 cluster.transfer(id, to);
             }
             "join" => cluster.join(id),
+            "dial" => {
+                let to = node(args)?;
+                cluster.dial(id, to);
+            }
+            "greet" => {
+                let to = node(args)?;
+                cluster.greet(id, to);
+            }
+            "seen" => cluster.tell_seen(id),
             "add" | "promote" | "remove" | "retire" | "replace" => {
                 let change = change(cluster, verb, args)?;
                 cluster.change(id, &change);
@@ -397,4 +431,4 @@ macro_rules! sections {
         }
     )*};
 }
-sections!(append, commit, election, read, restart, snapshot, transfer, membership);
+sections!(append, commit, election, greeting, seen, read, restart, snapshot, transfer, membership);

@@ -3,7 +3,7 @@
 use super::super::message::{AppendReply, InstallReply, VoteReply};
 use super::super::{
     ChangeRefusal, Entry, Envelope, Index, LogId, Membership, Message, NodeId, Payload, Persist,
-    ReadToken, Refusal, SoftState, TransferRefusal,
+    ReadToken, Refusal, Seen, SoftState, TransferRefusal,
 };
 
 pub(super) fn node(id: NodeId) -> String {
@@ -16,6 +16,12 @@ fn someone(id: Option<NodeId>) -> String {
 
 pub(super) fn soft(id: NodeId, soft: SoftState) -> String {
     format!("{} is {} in term {}, leader {}", node(id), soft.role, soft.term, someone(soft.leader))
+}
+
+pub(super) fn seen(by: NodeId, of: NodeId, seen: Seen) -> String {
+    let Seen { boot, term, acknowledged } = seen;
+    let (by, of) = (node(by), node(of));
+    format!("{by} has seen {of} in boot {boot}, term {term}, with index {acknowledged}")
 }
 
 pub(super) fn entry(entry: &Entry) -> String {

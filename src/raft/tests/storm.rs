@@ -43,7 +43,7 @@ impl Storm {
         let options = options(&mut rng);
         let voters = *[1, 2, 3, 3, 3, 4, 5].choose(&mut rng).expect("not empty");
         let learners = u64::from(rng.random_bool(0.2));
-        let mut cluster = Cluster::new(voters, learners, options, seed);
+        let mut cluster = Cluster::new(voters, learners, options, seed, true);
         cluster.prompt_disks = rng.random_bool(0.3);
         cluster.hellos.by_hand = true;
         Storm { rng, cluster, proposed: 0, reads: 0, begun: BTreeMap::new() }

@@ -29,7 +29,7 @@ fn options() -> Options {
 #[test]
 fn every_topology_with_a_connected_majority_gets_a_stable_leader() {
     for links in (0..1024).filter(|links| some_majority_is_connected(*links)) {
-        let mut cluster = Cluster::new(5, 0, options(), u64::from(links));
+        let mut cluster = Cluster::new(5, 0, options(), u64::from(links), true);
         cluster.elect(n(1));
         for (a, b) in pairs().into_iter().filter(|(a, b)| !linked(links, *a, *b)) {
             cluster.cuts.insert((n(a), n(b)));
@@ -58,7 +58,7 @@ fn every_topology_with_a_connected_majority_gets_a_stable_leader() {
 #[test]
 fn one_way_cuts_around_a_leader_do_not_stop_the_others() {
     for cuts in 0..256u32 {
-        let mut cluster = Cluster::new(5, 0, options(), u64::from(cuts));
+        let mut cluster = Cluster::new(5, 0, options(), u64::from(cuts), true);
         cluster.elect(n(1));
         for other in 2..=5u64 {
             let at = (other - 2) * 2;
