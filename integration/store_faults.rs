@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use balsa::exit::Exit;
-use balsa::raft::{Boot, ClusterId, Index, LogId, NodeId, Term};
+use balsa::raft::{ClusterId, Index, LogId, NodeId, Term};
 use balsa::storage::faulty::{Failure, Survival};
 use balsa::storage::{
     DataDir, FaultyDisk, LogOptions, LogStore, MemoryDisk, MemoryLog, RealFs, RestoredLog,
@@ -292,7 +292,7 @@ fn one_directory_has_one_user_and_one_seat() {
     let path: &Path = &temporary.path().join("a/b/data");
     let open = |seat: &str| DataDir::open(Arc::new(RealFs), path, seat);
     let first = open("raft-0").unwrap();
-    assert!(first.is_new() && first.node_id() != NodeId(0) && first.boot() == Boot(1));
+    assert!(first.is_new() && first.node_id() != NodeId(0) && first.boot().count() == 1);
     let locked = open("raft-0").unwrap_err();
     assert!(matches!(locked, StorageError::Locked { .. }) && status(&locked) == 73);
     // The log holds the lock as well.
@@ -305,7 +305,7 @@ fn one_directory_has_one_user_and_one_seat() {
     assert!(matches!(foreign, StorageError::Foreign { .. }) && status(&foreign) == 73);
     assert!(foreign.to_string().contains("raft-0") && foreign.to_string().contains("raft-1"));
     let again = open("raft-0").unwrap();
-    assert!(!again.is_new() && again.node_id() == node && again.boot() == Boot(2));
+    assert!(!again.is_new() && again.node_id() == node && again.boot().count() == 2);
 }
 
 #[test]

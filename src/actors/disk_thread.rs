@@ -7,13 +7,14 @@
 //! a full disk can still vote. Purging does not wait either: it makes room, and it takes away only what
 //! a durable snapshot covers, which no waiting batch touches. Any other failure ends the process (D1).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::raft::{HardState, LogId, PersistToken};
-use crate::storage::{Batch, LogStore, StorageError};
+use crate::raft::{HardState, LogId, NodeId, PersistToken};
+use crate::storage::{Batch, LogStore, Seen, StorageError};
 
 /// How long a batch without room waits before it is tried again.
 const RETRY: Duration = Duration::from_millis(250);
@@ -32,6 +33,8 @@ enum Work {
     Persist(Batch),
     /// Remove what the log holds up to and including this entry.
     Purge(LogId),
+    /// Keep this table; it is written with the next hard state.
+    Seen(Arc<BTreeMap<NodeId, Seen>>),
 }
 
 /// What the thread reports.
@@ -88,6 +91,14 @@ impl DiskThread {
     /// As [`persist`](DiskThread::persist).
     pub fn purge(&self, upto: LogId) {
         self.hand_over(Work::Purge(upto));
+    }
+
+    /// Hands over what was seen of each node, for the next hard state.
+    ///
+    /// # Panics
+    /// As [`persist`](DiskThread::persist).
+    pub fn note_seen(&self, seen: Arc<BTreeMap<NodeId, Seen>>) {
+        self.hand_over(Work::Seen(seen));
     }
 
     fn hand_over(&self, work: Work) {
@@ -174,6 +185,11 @@ impl Writer<'_> {
                     self.waiting.pop_front();
                     continue;
                 }
+                Work::Seen(seen) => {
+                    self.store.note_seen(seen);
+                    self.waiting.pop_front();
+                    continue;
+                }
             };
             if self
                 .ahead
@@ -238,6 +254,10 @@ impl Writer<'_> {
         let batch = match work {
             Work::Persist(batch) => batch,
             Work::Purge(upto) => return self.purge(upto),
+            Work::Seen(seen) => {
+                self.store.note_seen(&seen);
+                return Ok(());
+            }
         };
         let Batch { token, hard_state, .. } = batch;
         if hard_state.is_none() {

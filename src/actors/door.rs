@@ -1,5 +1,6 @@
-//! Who is let in: judges hellos against what this node is, and of two processes under one node id lets
-//! only the newer one in (correctness K3, K4).
+//! Who is let in: judges hellos against what this node is and what it has seen of the caller. Of two
+//! processes under one node id only the newer one is let in (correctness K3, K4); a directory that went
+//! back in time is told so, and a leader tells a node that it is no member any more (design section 5).
 //!
 //! What when full? Of node ids that are no members [`STRANGERS_MAX`] are remembered, the oldest
 //! forgotten; members are always remembered.
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::api::{Code, Refusal};
 use crate::identity::{Identity, Role};
-use crate::raft::{Boot, NodeId};
+use crate::raft::{Boot, NodeId, RoleKind, Seen};
 use crate::rpc::{CloseCode, Hello, Peer};
 
 use super::standing::{Present, Standing};
@@ -56,7 +57,8 @@ impl Door {
             && let Some(id) = hello.node_id
         {
             judge_seat(peer, id, &present)?;
-            self.judge_boot(hello, id, &present)?;
+            self.judge_past(hello, id, &present)?;
+            self.judge_member(hello, id, &present)?;
         }
         Ok(())
     }
@@ -85,23 +87,41 @@ impl Door {
         Ok(())
     }
 
-    /// Whether no newer process of this node has been here (K4). An older one is shown out.
-    fn judge_boot(&self, hello: &Hello, id: NodeId, present: &Present) -> Result<(), Refusal> {
+    /// Whether the caller's directory is what it was when it was last seen, and no newer process of this
+    /// node has been here (K4). An older one is shown out.
+    fn judge_past(&self, hello: &Hello, id: NodeId, present: &Present) -> Result<(), Refusal> {
+        let claims = claims(hello);
         let mut guests = self.guests();
         guests.make_room(id, present);
         let guest = guests.known.entry(id).or_default();
-        if hello.boot < guest.boot {
-            return wrong(format!(
-                "a newer process of {} (node {id}, boot {}) has been here; this one is boot {}",
-                hello.name, guest.boot, hello.boot
-            ));
+        let here = Seen { boot: guest.boot, ..Seen::default() };
+        let seen = self.standing.seen().get(&id).copied().unwrap_or_default();
+        if let Some(back) = here.contradicts(claims).or_else(|| seen.contradicts(claims)) {
+            let message = back.sentence(&hello.name, id);
+            tracing::warn!("{message}");
+            let seen = Some(seen.max(here));
+            return Err(Refusal { seen, ..Refusal::new(Code::WentBack, message) });
         }
         if hello.boot > guest.boot {
             guest.boot = hello.boot;
             for older in guest.connections.drain(..) {
-                let message = format!("a newer process of node {id} (boot {}) is here", hello.boot);
+                let message = format!("a newer process of node {id} is here");
                 older.close(CloseCode::Violation, message);
             }
+        }
+        Ok(())
+    }
+
+    /// Whether the caller, if it wants to speak as a member, is one: whoever leads knows. A leader that
+    /// was deposed may be wrong, so that the caller takes it for a hint.
+    fn judge_member(&self, hello: &Hello, id: NodeId, present: &Present) -> Result<(), Refusal> {
+        let leads = present.soft_state.role == RoleKind::Leader;
+        if leads && hello.receiver.is_some() && !present.membership.contains(id) {
+            let message = format!(
+                "{} leads the cluster, and node {id} ({}) is not in it any more",
+                self.standing.own.name, hello.name
+            );
+            return Err(Refusal::new(Code::Removed, message));
         }
         Ok(())
     }
@@ -159,6 +179,12 @@ fn judge_seat(peer: &Identity, id: NodeId, present: &Present) -> Result<(), Refu
     }
 }
 
+/// What a hello says of its node's past.
+#[must_use]
+pub fn claims(hello: &Hello) -> Seen {
+    Seen { boot: hello.boot, term: hello.term, acknowledged: hello.acknowledged }
+}
+
 fn node_of(peer: &Peer) -> Option<NodeId> {
     (peer.identity.role() == Role::Node).then_some(peer.hello.node_id).flatten()
 }
@@ -174,7 +200,7 @@ mod tests {
     use super::super::standing::Own;
     use super::*;
     use crate::kv;
-    use crate::raft::{ClusterId, Member, Membership};
+    use crate::raft::{ClusterId, Index, Member, Membership, SoftState, Term};
     use crate::rpc::ConnectionId;
 
     fn seat(name: &str) -> Identity {
@@ -224,7 +250,71 @@ mod tests {
         assert!(door.judge(&seat("raft-1"), &hello("raft-1", 1, 2)).is_ok());
         assert_eq!(Arc::strong_count(&peer), 1, "the older process was shown out");
         let refusal = door.judge(&seat("raft-1"), &old).unwrap_err();
-        assert!(refusal.message.contains("newer process"), "{}", refusal.message);
+        assert_eq!(refusal.code, Code::WentBack);
+        assert!(refusal.message.contains("its boot was 2 and is 1 now"), "{}", refusal.message);
+    }
+
+    fn seen(door: &Door, id: u64, boot: Boot, term: u64, acknowledged: u64) {
+        let seen = Seen { boot, term: Term(term), acknowledged: Index(acknowledged) };
+        door.standing.publish_seen(Arc::new(BTreeMap::from([(NodeId(id), seen)])));
+    }
+
+    fn claiming(boot: Boot, term: u64, acknowledged: u64) -> Hello {
+        let (term, acknowledged) = (Term(term), Index(acknowledged));
+        Hello { term, acknowledged, ..hello("raft-1", 1, boot.0) }
+    }
+
+    #[test]
+    fn a_directory_that_went_back_is_told_by_each_of_its_numbers() {
+        let life = Boot(0).next(5).next(5);
+        for (claims, part) in [
+            (claiming(Boot(0).next(9), 3, 90), "its boot was"),
+            (claiming(Boot(0).next(5).next(6), 3, 90), "its boot was"),
+            (claiming(life.next(1), 2, 90), "its term was 3 and is 2 now"),
+            (claiming(life.next(1), 3, 89), "acknowledged index was 90 and is 89 now"),
+        ] {
+            let door = door();
+            seen(&door, 1, life, 3, 90);
+            let refusal = door.judge(&seat("raft-1"), &claims).unwrap_err();
+            assert_eq!(refusal.code, Code::WentBack);
+            assert!(refusal.message.contains(part), "{}", refusal.message);
+            // The refused one is not remembered: the directory as it should be is let in.
+            assert!(door.judge(&seat("raft-1"), &claiming(life.next(1), 3, 90)).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_sound_node_is_never_accused() {
+        let life = Boot(0).next(5);
+        let door = door();
+        seen(&door, 1, life, 3, 90);
+        // Its hello was on the way while newer words of the same life came here through others.
+        assert!(door.judge(&seat("raft-1"), &claiming(life, 2, 50)).is_ok());
+        // Two restarts in quick succession, of which this node saw only the second one.
+        assert!(door.judge(&seat("raft-1"), &claiming(life.next(1).next(1), 3, 90)).is_ok());
+        // Nothing was ever seen of it.
+        assert!(door.judge(&seat("raft-2"), &hello("raft-2", 5, 1)).is_ok());
+    }
+
+    #[test]
+    fn a_leader_tells_who_is_no_member_and_nobody_else_does() {
+        let door = door();
+        let stranger = Hello {
+            receiver: Some(NodeId(9)),
+            cluster_id: Some(ClusterId(7)),
+            ..hello("raft-2", 2, 1)
+        };
+        assert!(door.judge(&seat("raft-2"), &stranger).is_ok(), "a follower may not know it yet");
+        let present = Present::clone(&door.standing.present());
+        let role = RoleKind::Leader;
+        let soft_state = SoftState { role, term: Term(2), leader: Some(NodeId(9)) };
+        door.standing.publish(Present { soft_state, ..present });
+        let refusal = door.judge(&seat("raft-2"), &stranger).unwrap_err();
+        assert_eq!(refusal.code, Code::Removed);
+        let asking = Hello { receiver: None, ..stranger };
+        assert!(door.judge(&seat("raft-2"), &asking).is_ok(), "it may ask to be taken in");
+        let member = Hello { receiver: Some(NodeId(9)), ..hello("raft-1", 1, 1) };
+        assert!(door.judge(&seat("raft-1"), &member).is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! nouns. Each says who sends it, who receives it, whether it may be lost or repeated, and what
 //! happens when the receiver is full.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal};
 use crate::kv;
 use crate::raft::{
-    Envelope, Index, LogId, NodeId, RequestId, SendRange, SendSnapshot, SnapshotMeta,
+    Boot, Envelope, Index, LogId, NodeId, RequestId, Seen, SendRange, SendSnapshot, SnapshotMeta,
 };
 use crate::rpc::{Connection, Responder};
 
@@ -52,6 +53,25 @@ pub enum ReplyReceived {
         /// Which request.
         request: RequestId,
     },
+    /// A connection to it is up: it has judged and accepted this node's hello, and says which life of its
+    /// directory it is. Goes before every answer that comes over this connection.
+    Greeted {
+        /// Which peer.
+        peer: NodeId,
+        /// Its boot.
+        boot: Boot,
+    },
+}
+
+/// A peer's hello was accepted. Connection → node. Bounded by the connections taken; must come before
+/// the requests on that connection.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Introduced {
+    /// Which peer.
+    pub peer: NodeId,
+    /// What it claims of itself.
+    pub claims: Seen,
 }
 
 /// The peer's process is gone: its connection was reset and the redial refused. Replicator → node. A
@@ -202,6 +222,12 @@ pub struct TakeSnapshot {
     /// Takes the answer.
     pub reply: Responder,
 }
+
+/// Keep this table of what was seen of each node; it is written with the next hard state. Node →
+/// storage, at the pace of heartbeats.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NoteSeen(pub Arc<BTreeMap<NodeId, Seen>>);
 
 /// Remove what the log holds up to and including this entry. Node → storage; one for each snapshot.
 #[derive(Message)]

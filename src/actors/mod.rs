@@ -41,6 +41,7 @@ pub mod election_timer;
 pub mod fatal;
 pub mod founder;
 pub mod gate;
+pub mod leave;
 pub mod log_source;
 pub mod messages;
 pub mod node;
@@ -57,6 +58,7 @@ pub mod snapshot_receiver;
 pub mod snapshot_sender;
 pub mod snapshot_taker;
 pub mod standing;
+pub mod start_over;
 pub mod storage;
 pub mod supervisor;
 

@@ -14,7 +14,7 @@ use actix::prelude::*;
 use crate::codec::api::{Code, Refusal};
 use crate::codec::raft as wire;
 use crate::raft::{
-    self, Effects, Envelope, Index, NodeId, NodeStatus, PersistToken, ReadToken, RequestId,
+    self, Effects, Envelope, Index, NodeId, NodeStatus, PersistToken, ReadToken, RequestId, Seen,
 };
 use crate::rpc::Responder;
 
@@ -25,9 +25,9 @@ use super::election_timer::NewestTick;
 use super::fatal;
 use super::log_source::LogSource;
 use super::messages::{
-    Applied, Apply, DiskReported, Freeze, Froze, HandOver, PeerGone, PersistBatch, Propose,
-    PurgeLog, Read, ReadIndex, RefuseReads, ReplyReceived, RequestReceived, Restore, ServeReads,
-    SnapshotReported, Status, TakeSnapshot, TickElapsed, Waiter,
+    Applied, Apply, DiskReported, Freeze, Froze, HandOver, Introduced, NoteSeen, PeerGone,
+    PersistBatch, Propose, PurgeLog, Read, ReadIndex, RefuseReads, ReplyReceived, RequestReceived,
+    Restore, ServeReads, SnapshotReported, Status, TakeSnapshot, TickElapsed, Waiter,
 };
 use super::peers::Peers;
 use super::snapshot_desk::Desk;
@@ -124,6 +124,11 @@ impl Node {
         }
         if let Some(membership) = &effects.membership {
             self.neighbours.peers.follow(membership);
+        }
+        if let Some(seen) = effects.seen {
+            // Bounded by the pace of heartbeats.
+            self.neighbours.storage.deliver(NoteSeen(Arc::clone(&seen)));
+            self.standing.publish_seen(seen);
         }
         if let Some(persist) = effects.persist {
             self.issued = persist.token;
@@ -254,7 +259,8 @@ impl Node {
         let effects = self.core.persisted(token);
         let upto = self.core.persisted_index();
         self.log.persisted(upto);
-        self.standing.note_persisted(upto);
+        // Before anything is said of it.
+        self.standing.note_claims(self.core.claims());
         let waiting = self.held.split_off(&PersistToken(token.0 + 1));
         let ready = std::mem::replace(&mut self.held, waiting);
         for (waited_for, envelopes) in ready {
@@ -269,6 +275,7 @@ impl Node {
     /// else waited for one of them may leave (S7).
     fn hard_state_persisted(&mut self, token: PersistToken) {
         let effects = self.core.hard_state_persisted(token);
+        self.standing.note_claims(self.core.claims());
         let mut ready = Vec::new();
         for (_, envelopes) in self.held.range_mut(..=token) {
             ready.extend(envelopes.extract_if(.., |held| !held.message.claims_entries()));
@@ -323,7 +330,21 @@ impl Handler<ReplyReceived> for Node {
         let effects = match message {
             ReplyReceived::Answered(envelope) => self.core.step(envelope),
             ReplyReceived::Unanswered { peer, request } => self.core.unanswered(peer, request),
+            ReplyReceived::Greeted { peer, boot } => {
+                let effects = self.core.introduced(peer, Seen { boot, ..Seen::default() });
+                self.run(effects);
+                self.core.greeted(peer)
+            }
         };
+        self.run(effects);
+    }
+}
+
+impl Handler<Introduced> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: Introduced, _: &mut Self::Context) {
+        let effects = self.core.introduced(message.peer, message.claims);
         self.run(effects);
     }
 }

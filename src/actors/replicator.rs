@@ -15,7 +15,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 
-use crate::codec::api::Code;
+use crate::codec::api::{Code, Refusal};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::raft::message::Append;
 use crate::raft::{Entry, Envelope, Message, NodeId, RequestId, SendRange};
@@ -28,7 +28,8 @@ use crate::storage::{SnapshotStore, StorageError};
 use super::deliver::Deliver;
 use super::log_source::LogSource;
 use super::messages::{
-    Dialled, Ended, Lane, Leave, PeerGone, Replicate, ReplyReceived, SendRequest, StreamSnapshot,
+    Dialled, Ended, Lane, Leave, PeerGone, Replicate, ReplyReceived, SendRequest, StartOver,
+    StreamSnapshot,
 };
 use super::peers::Peer;
 use super::snapshot_sender::Sending;
@@ -62,6 +63,8 @@ pub struct Common {
     pub snapshots: SnapshotStore,
     /// Deadlines.
     pub patience: Patience,
+    /// For a peer's word that this node's directory went back in time.
+    pub start_over: Recipient<StartOver>,
 }
 
 struct Line {
@@ -136,6 +139,7 @@ impl Replicator {
             Lane::Bulk => Purpose::Bulk,
         };
         let (standing, receiver) = (Arc::clone(&self.common.standing), self.peer.id);
+        let start_over = self.common.start_over.clone();
         let (patience, name) = (self.common.patience.dial, self.peer.member.name.clone());
         let own = ctx.address();
         actix_rt::spawn(async move {
@@ -145,6 +149,9 @@ impl Replicator {
                 Ok(connection) => Dialled::Up(lane, connection),
                 Err(error) => {
                     tracing::debug!(peer = name, ?lane, %error, "no connection");
+                    if let DialError::HelloRefused { refusal, .. } = &error {
+                        heed(refusal, &name, &standing, &start_over);
+                    }
                     let refused = matches!(error, DialError::Refused { .. });
                     let distrust = is_distrust(&error).then(|| error.to_string());
                     Dialled::Failed { lane, refused, distrust }
@@ -269,6 +276,21 @@ fn is_distrust(error: &DialError) -> bool {
     error.is_authority() || mistaken
 }
 
+/// What a refused hello means for this node itself. Its directory may have gone back in time: the peer
+/// says what it has seen, and a hello can be overtaken by newer words of its own process, so that this
+/// is compared once more with what is on the disk now, which no word of this process exceeds.
+fn heed(refusal: &Refusal, peer: &str, standing: &Standing, start_over: &Recipient<StartOver>) {
+    match (refusal.code, refusal.seen) {
+        (Code::WentBack, Some(seen)) if seen.is_ahead_of(standing.claims()) => {
+            tracing::error!("{peer} refuses this node: {refusal}");
+            // Must not be lost; repeats are ignored.
+            start_over.deliver(StartOver { reason: "went back".into() });
+        }
+        (Code::Removed, _) => standing.note_removed(peer),
+        _ => {}
+    }
+}
+
 /// The method of a call between cores.
 fn method(call: RaftCall) -> Method {
     match call {
@@ -319,6 +341,10 @@ impl Handler<Dialled> for Replicator {
                 let line = self.line(lane);
                 line.backoff.reset();
                 line.connection = Some(connection.clone());
+                let greeted =
+                    ReplyReceived::Greeted { peer: self.peer.id, boot: connection.ack().boot };
+                // One for each connection; votes wait for it, and it goes before what comes over it.
+                self.answers.deliver(greeted);
                 let own = ctx.address();
                 actix_rt::spawn(async move {
                     let reason = connection.closed().await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use actix_rt::Arbiter;
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, OnDamage};
 use crate::exit::Exit;
 use crate::identity::Role;
 use crate::kv;
@@ -20,6 +20,7 @@ use super::gate::Gate;
 use super::rpc_listener::RpcListener;
 use super::service::NodeService;
 use super::standing::{Own, Standing};
+use super::start_over;
 use super::supervisor::{Plan, Supervisor};
 
 /// Clients' requests taken on at once.
@@ -75,9 +76,17 @@ fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
             identity.cluster()
         )));
     }
-    let directory = DataDir::open(Arc::new(RealFs), &config.data_dir, &config.name)
-        .and_then(|directory| directory.bind_cluster_name(identity.cluster()).map(|()| directory))
-        .map_err(|error| opening(&config.data_dir, &error))?;
+    let open = || {
+        let directory = DataDir::open(Arc::new(RealFs), &config.data_dir, &config.name)?;
+        directory.bind_cluster_name(identity.cluster()).map(|()| directory)
+    };
+    let directory = match open() {
+        Err(damage @ StorageError::Damaged { .. }) if config.on_damage == OnDamage::Replace => {
+            start_over::replace(&config.data_dir, &damage).and_then(|()| open())
+        }
+        opened => opened,
+    };
+    let directory = directory.map_err(|error| opening(&config.data_dir, &error))?;
     let listener = TcpListener::bind(config.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| Failure {
@@ -181,16 +190,21 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
     let listener = RpcListener::start_in_arbiter(&serving, move |_| {
         RpcListener::new(listener, listener_tls, limits, listener_service)
     });
-    founder_context.run(
-        Founder::new(
-            &config,
-            Arc::clone(&directory),
-            Arc::clone(&dialer),
-            Arc::clone(&standing),
-            supervisor.recipient(),
-        )
-        .map_err(|error| disk(&error))?,
+    let founder = Founder::new(
+        &config,
+        Arc::clone(&directory),
+        Arc::clone(&dialer),
+        Arc::clone(&standing),
+        supervisor.clone().recipient(),
     );
+    match founder {
+        Ok(founder) => founder_context.run(founder),
+        Err(damage @ StorageError::Damaged { .. }) if config.on_damage == OnDamage::Replace => {
+            tracing::error!("{damage}");
+            start_over::start_over(&directory, "damaged");
+        }
+        Err(error) => return Err(disk(&error)),
+    };
     supervisor_context.run(Supervisor::new(Plan {
         config,
         directory,
@@ -200,6 +214,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         listener,
         serving,
         timing,
+        own: supervisor,
     }));
     Ok(())
 }

@@ -28,13 +28,13 @@ use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service
 use super::applier::answer_read;
 use super::auditor;
 use super::deliver::Deliver;
-use super::door::Door;
+use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
 use super::gate::Gate;
 use super::log_source::LogSource;
 use super::messages::{
-    Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status, Stop,
-    TakeSnapshot, Waiter,
+    Introduced, Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status,
+    Stop, TakeSnapshot, Waiter,
 };
 use super::node::Node;
 use super::replication;
@@ -335,6 +335,18 @@ impl Service for NodeService {
             let _ = self.founder.try_send(Greeted { name, cluster_id });
         }
         self.door.judge(peer, hello)?;
+        match (&*self.member.load(), hello.node_id) {
+            (Some(member), Some(id)) if peer.role() == Role::Node => {
+                // Before any request on this connection; one for each that is taken.
+                member.node.deliver(Introduced { peer: id, claims: claims(hello) });
+            }
+            // Whoever is let in as a member counts upon being remembered.
+            (None, _) if hello.receiver.is_some() => {
+                let refusal = self.standing.not_serving();
+                return Err(refusal.unwrap_or_else(busy));
+            }
+            _ => {}
+        }
         let own = &self.standing.own;
         Ok(HelloAck {
             cluster_id: self.standing.present().cluster_id,

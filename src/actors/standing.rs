@@ -221,7 +221,7 @@ impl Standing {
             Some(hint) => format!("{} does not lead; {} does", self.own.name, hint.name),
             None => format!("{} knows no leader at the moment", self.own.name),
         };
-        Refusal { code: Code::NotLeader, message, leader }
+        Refusal { code: Code::NotLeader, message, leader, seen: None }
     }
 
     /// The refusal of a node that is in no cluster yet, if this one is not.

@@ -4,7 +4,7 @@
 use actix::prelude::*;
 
 use super::disk_thread::DiskThread;
-use super::messages::{FinishDisk, PersistBatch, PurgeLog};
+use super::messages::{FinishDisk, NoteSeen, PersistBatch, PurgeLog};
 
 /// In front of the disk thread.
 pub struct Storage {
@@ -36,6 +36,14 @@ impl Handler<PurgeLog> for Storage {
 
     fn handle(&mut self, message: PurgeLog, _: &mut Self::Context) {
         self.disk.purge(message.0);
+    }
+}
+
+impl Handler<NoteSeen> for Storage {
+    type Result = ();
+
+    fn handle(&mut self, message: NoteSeen, _: &mut Self::Context) {
+        self.disk.note_seen(message.0);
     }
 }
 

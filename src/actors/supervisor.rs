@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use actix_rt::ArbiterHandle;
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, OnDamage};
 use crate::exit::Exit;
 use crate::kv;
 use crate::raft::{self, Restored, RoleKind};
@@ -30,6 +30,7 @@ use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
+use super::leave::stay_while_needed;
 use super::log_source::LogSource;
 use super::messages::{DiskReported, FinishDisk, HandOver, SnapshotReported, StartOver, Stop};
 use super::node::{Neighbours, Node};
@@ -42,6 +43,7 @@ use super::snapshot_load::current;
 use super::snapshot_receiver::Receiver;
 use super::snapshot_taker::Taker;
 use super::standing::{Content, Present, Standing};
+use super::start_over::start_over;
 use super::storage::Storage;
 
 /// Bytes of recent entries kept in memory for replication and applying.
@@ -74,6 +76,8 @@ pub struct Plan {
     pub serving: ArbiterHandle,
     /// Where the election timer lives.
     pub timing: ArbiterHandle,
+    /// The supervisor itself.
+    pub own: Addr<Supervisor>,
 }
 
 /// See the module.
@@ -138,7 +142,6 @@ impl Supervisor {
             source,
         };
         let log = LogSource::start(wal.reader(), last, RECENT_BYTES).map_err(failed)?;
-        standing.note_persisted(last);
         let restored = Restored {
             hard_state,
             log: shape,
@@ -149,12 +152,9 @@ impl Supervisor {
             seen,
             reached,
         };
-        let mut core = raft::Node::new(own.node_id, config.raft, random(), restored);
-        // The hellos carry no claims yet, so that no peer judges them: everyone counts as having done so.
-        for id in core.membership().clone().members.into_keys() {
-            let effects = core.greeted(id);
-            assert_eq!(effects, raft::Effects::default(), "a greeting alone causes nothing");
-        }
+        let core = raft::Node::new(own.node_id, config.raft, random(), restored);
+        standing.note_claims(core.claims());
+        standing.publish_seen(Arc::new(core.seen().clone()));
         let status = core.status();
         standing.publish(Present {
             cluster_id: Some(founded.cluster_id),
@@ -170,6 +170,7 @@ impl Supervisor {
             standing: Arc::clone(standing),
             log: log.clone(),
             snapshots: snapshots.clone(),
+            start_over: self.plan.own.clone().recipient(),
             patience: Patience {
                 dial: Duration::from_secs(2).max(election * 2),
                 control: election,
@@ -326,30 +327,37 @@ impl Handler<Founded> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, founded: Founded, ctx: &mut Self::Context) {
-        if self.running.is_none()
-            && let Err(error) = self.start_member(&founded, ctx.address().recipient())
-        {
-            fatal::storage(&error);
+        if self.running.is_some() {
+            return;
+        }
+        match self.start_member(&founded, ctx.address().recipient()) {
+            Ok(()) => {}
+            Err(error @ StorageError::Damaged { .. })
+                if self.plan.config.on_damage == OnDamage::Replace =>
+            {
+                tracing::error!("{error}");
+                start_over(&self.plan.directory, "damaged");
+            }
+            Err(error) => fatal::storage(&error),
         }
     }
 }
 
-impl Handler<Stop> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
-        if std::mem::replace(&mut self.stopping, true) {
-            return;
-        }
-        tracing::info!(reason = %stop.reason, "stopping");
+impl Supervisor {
+    /// Gives the leadership away, answers the calls in flight and finishes the disk, in this order. A
+    /// node that was asked to stop stays before that while the cluster needs it.
+    fn end(&self, stays: bool) -> impl Future<Output = ()> + use<> {
         let listener = self.plan.listener.clone();
         let running = self.running.as_ref();
         let node = running.map(|running| running.node.clone());
         let storage = running.map(|running| running.storage.clone());
-        let standing = Arc::clone(&self.plan.standing);
+        let (standing, dialer) = (Arc::clone(&self.plan.standing), Arc::clone(&self.plan.dialer));
         let patience = self.plan.config.tick * self.plan.config.raft.election_ticks.1;
-        let stopping = async move {
+        async move {
             if let Some(node) = node {
+                if stays {
+                    stay_while_needed(&dialer, &standing).await;
+                }
                 hand_over(&node, &standing, patience).await;
             }
             // Calls in flight are answered first; the disk goes last, so that whatever they were told
@@ -359,10 +367,27 @@ impl Handler<Stop> for Supervisor {
                 limit_the_disks_end();
                 let _ = storage.send(FinishDisk).await;
             }
-            tracing::info!("stopped");
-            System::current().stop_with_code(Exit::Stopped.code());
-        };
-        ctx.spawn(stopping.into_actor(self));
+        }
+    }
+}
+
+fn stop_the_process() {
+    tracing::info!("stopped");
+    System::current().stop_with_code(Exit::Stopped.code());
+}
+
+impl Handler<Stop> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
+        // Also if the node is about to begin anew: then it does not.
+        self.plan.standing.note_stopping();
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        tracing::info!(reason = %stop.reason, "stopping");
+        let ending = self.end(true);
+        ctx.spawn(ending.into_actor(self).map(|(), _, _| stop_the_process()));
     }
 }
 
@@ -370,6 +395,16 @@ impl Handler<StartOver> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, message: StartOver, ctx: &mut Self::Context) {
-        ctx.notify(Stop { reason: message.reason });
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        tracing::error!(reason = %message.reason, "this node starts over, as one that lost its disk");
+        let ending = self.end(false);
+        ctx.spawn(ending.into_actor(self).map(move |(), supervisor, _| {
+            if supervisor.plan.standing.is_stopping() {
+                return stop_the_process();
+            }
+            start_over(&supervisor.plan.directory, &message.reason)
+        }));
     }
 }

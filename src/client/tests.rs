@@ -103,7 +103,7 @@ fn removed() -> ChangeReply {
 
 fn refusal(code: Code, leader: Option<&str>) -> Trouble {
     let leader = leader.map(|at| LeaderHint { name: format!("seat-{at}"), address: at.into() });
-    Trouble::Refused(Refusal { code, message: format!("{code:?}"), leader })
+    Trouble::Refused(Refusal { code, message: format!("{code:?}"), leader, seen: None })
 }
 
 impl Network for Fake {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shared;
 use crate::kv::command::{Applied, Versioned};
-use crate::raft::{ClusterId, Index, NodeId, RoleKind, Term};
+use crate::raft::{ClusterId, Index, NodeId, RoleKind, Seen, Term};
 
 /// Why a call was not carried out; the words are stable and appear as `error` in JSON output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,6 +76,9 @@ pub struct Refusal {
     /// Who leads, where that helps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<LeaderHint>,
+    /// With [`Code::WentBack`]: the most that was seen of the caller, for it to compare itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
 }
 
 /// What every answer of the store says about the node that gave it (mission S2).
@@ -422,7 +425,7 @@ impl Refusal {
     /// A refusal without a hint.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into(), leader: None }
+        Refusal { code, message: message.into(), leader: None, seen: None }
     }
 }
 

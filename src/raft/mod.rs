@@ -96,6 +96,7 @@ pub mod founding;
 mod greeting;
 mod invariants;
 mod leader;
+pub mod leave;
 pub mod log_shape;
 pub mod membership;
 pub mod message;
@@ -114,6 +115,7 @@ mod tests;
 mod transfer;
 pub mod types;
 mod vote;
+pub mod went_back;
 
 pub use change::{ChangeRefusal, MembershipChange};
 pub use effects::{

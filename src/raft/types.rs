@@ -33,7 +33,8 @@ pub struct Term(pub u64);
 pub struct Index(pub u64);
 
 /// A counter that a data directory raises durably each time a process opens it, so that of two
-/// processes under one node id the newer one can be told (correctness K4).
+/// processes under one node id the newer one can be told (correctness K4). Its lower half is drawn
+/// ([`went_back`](super::went_back)).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Boot(pub u64);

@@ -22,6 +22,7 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -124,6 +125,22 @@ fn move_content(fs: &dyn Fs, path: &Path, moving: &Path) -> Result<(), StorageEr
     sync(fs, path)
 }
 
+/// How often a directory was set aside within the last `span`, by the dates in the names.
+///
+/// # Errors
+/// If the directory cannot be listed.
+pub fn set_aside_lately(fs: &dyn Fs, path: &Path, span: Duration) -> Result<usize, StorageError> {
+    let since = stamp(OffsetDateTime::now_utc() - span);
+    // Of equal length and most significant first, so that they compare as text.
+    let is_late = |copy: &PathBuf| {
+        let name = copy.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name.trim_start_matches(INSIDE);
+        let date = name.rsplit_once('.').map_or(name, |(_, label)| label);
+        date.get(..since.len()).is_some_and(|date| date >= since.as_str())
+    };
+    Ok(earlier(fs, path)?.iter().filter(|copy| is_late(copy)).count())
+}
+
 /// The copies that there are, beside the directory and inside of it.
 fn earlier(fs: &dyn Fs, path: &Path) -> Result<Vec<PathBuf>, StorageError> {
     let mut found: Vec<PathBuf> = list(fs, path)?
@@ -161,14 +178,18 @@ fn label(reason: &str, now: OffsetDateTime) -> String {
         .map(|char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' })
         .take(REASON_MAX)
         .collect();
+    format!("{}-{reason}", stamp(now))
+}
+
+fn stamp(time: OffsetDateTime) -> String {
     format!(
-        "{:04}{:02}{:02}T{:02}{:02}{:02}Z-{reason}",
-        now.year(),
-        u8::from(now.month()),
-        now.day(),
-        now.hour(),
-        now.minute(),
-        now.second()
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        time.year(),
+        u8::from(time.month()),
+        time.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
     )
 }
 

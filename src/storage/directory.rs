@@ -115,7 +115,8 @@ impl DataDir {
                 }
             }
         };
-        identity.boot = Boot(identity.boot.0 + 1);
+        // Two lives that begin from copies of one directory are told apart by the lot.
+        identity.boot = identity.boot.next(lot(path)?);
         write_identity(&*fs, path, &identity)?;
         create_dirs(&*fs, &path.join("log"))?;
         let snapshot = path.join("snapshot");
@@ -146,7 +147,7 @@ impl DataDir {
         self.identity().node
     }
 
-    /// How often the directory was opened, this time included.
+    /// This life of the directory; it counts how often the directory was opened, this time included.
     #[must_use]
     pub fn boot(&self) -> Boot {
         self.identity().boot
@@ -350,6 +351,10 @@ fn sync_ancestors(fs: &dyn Fs, path: &Path, made: &[PathBuf]) -> Result<(), Stor
         }
     }
     Ok(())
+}
+
+fn lot(path: &Path) -> Result<u32, StorageError> {
+    random(path).map(|number| (number & u64::from(u32::MAX)) as u32)
 }
 
 fn random(path: &Path) -> Result<u64, StorageError> {

@@ -86,7 +86,7 @@ use serde::{Deserialize, Serialize};
 use crate::raft::{Entry, HardState, Index, LogId, LogShape, Membership, NodeId, SnapshotMeta};
 
 pub use crate::raft::Seen;
-pub use aside::{ASIDE_MAX, set_aside};
+pub use aside::{ASIDE_MAX, set_aside, set_aside_lately};
 pub use directory::DataDir;
 pub use faulty::FaultyDisk;
 pub use fs::{Fs, RealFs};

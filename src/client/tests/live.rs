@@ -107,6 +107,7 @@ impl Seat {
             code: Code::NotLeader,
             message: "raft-0 does not lead".into(),
             leader: Some(hint),
+            seen: None,
         };
         match method {
             Method::ClusterMembers => reply.send(&self.members()),

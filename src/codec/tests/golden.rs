@@ -122,7 +122,7 @@ fn refusals() {
     golden(&Refusal::new(Code::Busy, "try later"), b"\x82\xa4code\xa4busy\xa7message\xa9try later");
     let leader = Some(LeaderHint { name: "raft-2".into(), address: "h:6000".into() });
     golden(
-        &Refusal { code: Code::NotLeader, message: "no".into(), leader },
+        &Refusal { code: Code::NotLeader, message: "no".into(), leader, seen: None },
         b"\x83\xa4code\xaanot_leader\xa7message\xa2no\xa6leader\x82\xa4name\xa6raft-2\
           \xa7address\xa6h:6000",
     );

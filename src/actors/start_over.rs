@@ -1,0 +1,89 @@
+//! Starting over: the one way in which a node goes the way of a lost disk without having lost it. The
+//! data directory is set aside, nothing of it is deleted, and the process begins anew with an empty
+//! one: under a new node id, so that nothing the old one promised is broken by what it forgot (M7,
+//! D17), and the cluster takes it in again like any node whose disk is gone.
+//!
+//! What when full? After eight copies, or [`TIMES_MAX`] within a minute, the node stops with status 65:
+//! something is wrong that starting over does not mend, and somebody must look.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::exit::Exit;
+use crate::storage::{self, DataDir, RealFs, StorageError};
+
+use super::fatal;
+
+/// How often a node starts over within [`SPAN`].
+const TIMES_MAX: usize = 3;
+const SPAN: Duration = Duration::from_secs(60);
+
+/// Sets a directory aside that nobody has open, because of damage.
+///
+/// # Errors
+/// The storage's, one of them if the directory was set aside too often.
+pub fn replace(path: &Path, damage: &StorageError) -> Result<(), StorageError> {
+    tracing::error!("{damage}");
+    check_loop(path)?;
+    let aside = storage::set_aside(&RealFs, path, "damaged")?;
+    say(path, &aside);
+    Ok(())
+}
+
+/// Sets the open directory aside and replaces this process by a new one of the same executable, with the
+/// same arguments. What can still write to the directory must have ended. If it cannot be done the
+/// process ends.
+pub fn start_over(directory: &DataDir, reason: &str) -> ! {
+    let set_aside = check_loop(directory.path()).and_then(|()| directory.set_aside(reason));
+    match set_aside {
+        Ok(aside) => say(directory.path(), &aside),
+        Err(error) => fatal::storage(&error),
+    }
+    let error = begin_anew();
+    let status = Exit::Disk.code();
+    tracing::error!(status, %error, "the process cannot begin anew by itself; start it again");
+    std::process::exit(status)
+}
+
+fn check_loop(path: &Path) -> Result<(), StorageError> {
+    let times = storage::set_aside_lately(&RealFs, path, SPAN)?;
+    if times < TIMES_MAX {
+        return Ok(());
+    }
+    Err(StorageError::Damaged {
+        path: path.display().to_string(),
+        offset: 0,
+        what: format!(
+            "it would be set aside, as it was {times} times within {} s; starting over does not mend \
+             what is wrong. Look at the copies and at the log lines before each",
+            SPAN.as_secs()
+        ),
+    })
+}
+
+fn say(path: &Path, aside: &Path) {
+    tracing::error!(
+        "{} was set aside and lies in {} now; nothing was deleted. The node begins anew with an empty \
+         directory",
+        path.display(),
+        aside.display()
+    );
+}
+
+/// Returns only if it cannot be done. What the process holds open ends with it, the lock of the old
+/// directory included.
+fn begin_anew() -> io::Error {
+    let own: PathBuf = match std::env::current_exe() {
+        Ok(own) => own,
+        Err(error) => return error,
+    };
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(own);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).exec()
+}
