@@ -99,11 +99,11 @@ impl Supervisor {
     }
 
     /// The node is in a cluster: starts the member, once a process.
-    fn begin(&mut self, cluster_id: ClusterId, first: Option<&Batch>, ctx: &mut Context<Self>) {
+    fn begin(&mut self, cluster_id: ClusterId, first: Option<&Batch>) {
         if self.running.is_some() {
             return;
         }
-        match self.start_member(cluster_id, first, ctx.address().recipient()) {
+        match self.start_member(cluster_id, first) {
             Ok(()) => {}
             Err(error @ StorageError::Damaged { .. })
                 if self.plan.config.on_damage == OnDamage::Replace =>
@@ -121,7 +121,6 @@ impl Supervisor {
         &mut self,
         cluster_id: ClusterId,
         first: Option<&Batch>,
-        start_over: Recipient<StartOver>,
     ) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
         directory.write_cluster(cluster_id)?;
@@ -237,8 +236,8 @@ impl Supervisor {
         });
         service.joined(Member { node: node.clone(), log });
         let (audited, dialer) = (Arc::clone(standing), Arc::clone(dialer));
-        let patience = config.tick * config.raft.election_ticks.1;
-        let auditor = Auditor::new(audited, dialer, node.clone(), start_over, patience).start();
+        let start_over = self.plan.own.clone().recipient();
+        let auditor = Auditor::new(config, audited, dialer, node.clone(), start_over).start();
         self.running = Some(Running { node, storage, applier, auditor, timer });
         Ok(())
     }
@@ -331,16 +330,16 @@ impl Actor for Supervisor {
 impl Handler<Founded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, founded: Founded, ctx: &mut Self::Context) {
-        self.begin(founded.cluster_id, Some(&founded.first_batch()), ctx);
+    fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
+        self.begin(founded.cluster_id, Some(&founded.first_batch()));
     }
 }
 
 impl Handler<TakenIn> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, message: TakenIn, ctx: &mut Self::Context) {
-        self.begin(message.cluster_id, None, ctx);
+    fn handle(&mut self, message: TakenIn, _: &mut Self::Context) {
+        self.begin(message.cluster_id, None);
     }
 }
 
