@@ -115,7 +115,9 @@ impl World {
             seen: BTreeMap::new(),
             reached: Index::ZERO,
         };
-        let core = raft::Node::new(NodeId(1), Options::default(), 7, restored);
+        let mut core = raft::Node::new(NodeId(1), Options::default(), 7, restored);
+        // Else it would give no vote yet.
+        assert_eq!(core.greeted(NodeId(2)), raft::Effects::default());
         let store = kv::Store::new();
         let own = Own { name: "raft-1".to_owned(), node_id: NodeId(1), boot: Boot(1) };
         let standing = Standing::new(own, store.view(), store.state_hash());
