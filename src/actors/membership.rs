@@ -113,9 +113,8 @@ impl Node {
             tracing::warn!("{report}");
         }
         if let Some(change) = change {
-            match self.change(&change) {
-                Ok(()) => tracing::info!(?change, "members change"),
-                Err(why) => tracing::debug!(?change, ?why, "members do not change"),
+            if let Err(why) = self.change(&change) {
+                tracing::debug!(?change, ?why, "members do not change");
             }
         }
         self.note_removal();
@@ -133,6 +132,9 @@ impl Node {
 
     fn change(&mut self, change: &MembershipChange) -> Result<(), ChangeRefusal> {
         let (result, effects) = self.core.change(change);
+        if result.is_ok() {
+            tracing::info!(?change, "members change");
+        }
         self.run(effects);
         result.map(|_| ())
     }
@@ -437,6 +439,7 @@ pub(super) mod calls {
     use super::*;
     use crate::codec;
     use crate::codec::api::{AddArgs, SeatArgs};
+    use crate::identity::check_label;
     use crate::raft::seats::Join;
     use crate::rpc::{Call, Method, Peer};
 
@@ -495,7 +498,8 @@ pub(super) mod calls {
                     && address.rsplit_once(':').is_some_and(|(host, port)| {
                         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
                     });
-                if name.is_empty() || name.len() > NAME_BYTES_MAX || !fits {
+                // No certificate could be for another name.
+                if check_label("the seat", &name).is_err() || !fits {
                     return Err(bad(format!(
                         "{name:?} at {address:?} is no seat's name and address (HOST:PORT)"
                     )));
