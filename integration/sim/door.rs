@@ -30,9 +30,20 @@ impl World {
         if leads && !is_member {
             return Err(HelloRefusal::Removed);
         }
+        self.settles(hello.from);
         let (id, claims) = (hello.id, hello.claims);
         self.input(life, |core| core.introduced(id, claims));
         Ok(())
+    }
+
+    /// A copy that was put back is taken for whole: a leader has given it all that was remembered of it
+    /// before it could say hello.
+    fn settles(&mut self, life: Life) {
+        let Some(dir) = self.process(life).map(|process| process.dir) else { return };
+        if std::mem::take(&mut self.dirs[dir.0].restored) {
+            say!(self, "{life:?} has caught up with what was remembered of it");
+            self.counts.caught_up += 1;
+        }
     }
 
     /// A peer says that it has seen more of this node than its directory holds. A hello may have been
@@ -53,7 +64,14 @@ impl World {
     }
 
     /// A leader says that this node is no member any more.
-    pub fn removed(&mut self, _life: Life) {}
+    /// It counts until this node knows a leader: one that was deposed may say so wrongly.
+    pub fn removed(&mut self, life: Life, peer: NodeId) {
+        let raft = self.raft_mut(life).expect("a member said hello");
+        if raft.core.status().soft_state.leader.is_none() {
+            raft.removed = true;
+        }
+        self.dial_soon(life, peer);
+    }
 
     /// The directory is set aside, and the process comes up again with an empty one.
     pub fn start_over(&mut self, life: Life) {
