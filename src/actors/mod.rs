@@ -45,6 +45,8 @@ pub mod leave;
 pub mod log_source;
 pub mod messages;
 pub mod node;
+pub mod offline;
+pub mod recover;
 pub mod replication;
 pub mod replicator;
 pub mod rpc_listener;

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
@@ -26,7 +27,7 @@ use crate::raft::{Index, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
-use super::auditor;
+use super::auditor::DIVERGED;
 use super::deliver::Deliver;
 use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
@@ -74,6 +75,9 @@ const PAGES_MAX: usize = 4;
 
 /// `Raft.Audit` answered at once: only a leader asks, once a second.
 const AUDITS_MAX: usize = 8;
+
+/// How long one waits for its index at most, whatever its caller would bear.
+const AUDIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Commands shorter than this are copied out of the buffer they were received in. The log keeps recent
 /// commands in memory, and a slice of some bytes would keep its whole read buffer.
@@ -167,9 +171,12 @@ impl NodeService {
                 let Ok(permit) = Arc::clone(&self.audits).try_acquire_owned() else {
                     return call.reply.refuse(busy());
                 };
+                // The rest is for the way back.
+                let left = call.deadline.saturating_duration_since(Instant::now());
+                let patience = AUDIT_WAIT_MAX.min(left / 2);
                 tokio::spawn(async move {
                     let _permit = permit;
-                    let hash = standing.agreement.hash_at(index, auditor::LAG).await;
+                    let hash = standing.agreement.hash_at(index, patience).await;
                     call.reply.send(&AuditReply { hash });
                 });
             }
@@ -179,9 +186,9 @@ impl NodeService {
                     let message = format!("{} does not lead term {}", audit.from, soft_state.term);
                     return call.reply.refuse(Refusal::new(Code::Unavailable, message));
                 }
-                if let Some(reason) = standing.agreement.heed(index, hash) {
+                if standing.agreement.heed(index, hash) {
                     // One for each verdict, and the supervisor ignores repeats; it must hear it.
-                    self.start_over.deliver(StartOver { reason });
+                    self.start_over.deliver(StartOver { reason: DIVERGED.into() });
                 }
                 call.reply.send(&AuditReply { hash: None });
             }

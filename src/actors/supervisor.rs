@@ -70,6 +70,8 @@ pub struct Plan {
     pub serving: ArbiterHandle,
     /// Where the election timer lives.
     pub timing: ArbiterHandle,
+    /// The supervisor itself.
+    pub own: Addr<Supervisor>,
 }
 
 /// See the module.
@@ -94,11 +96,7 @@ impl Supervisor {
         Supervisor { plan, running: None, stopping: false }
     }
 
-    fn start_member(
-        &mut self,
-        founded: &Founded,
-        start_over: Recipient<StartOver>,
-    ) -> Result<(), StorageError> {
+    fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
         directory.write_cluster(founded.cluster_id)?;
         let options = LogOptions::default();
@@ -154,7 +152,7 @@ impl Supervisor {
             dialer: Arc::clone(dialer),
             standing: Arc::clone(standing),
             log: log.clone(),
-            start_over: start_over.clone(),
+            start_over: self.plan.own.clone().recipient(),
             patience: Patience {
                 dial: Duration::from_secs(2).max(election * 2),
                 control: election,
@@ -203,8 +201,8 @@ impl Supervisor {
         });
         service.joined(Member { node: node.clone(), log });
         let (audited, dialer) = (Arc::clone(standing), Arc::clone(dialer));
-        let patience = config.tick * config.raft.election_ticks.1;
-        let auditor = Auditor::new(audited, dialer, node.clone(), start_over, patience).start();
+        let start_over = self.plan.own.clone().recipient();
+        let auditor = Auditor::new(config, audited, dialer, node.clone(), start_over).start();
         self.running = Some(Running { node, storage, applier, auditor, timer });
         Ok(())
     }
@@ -297,11 +295,11 @@ impl Actor for Supervisor {
 impl Handler<Founded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, founded: Founded, ctx: &mut Self::Context) {
+    fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
         if self.running.is_some() {
             return;
         }
-        match self.start_member(&founded, ctx.address().recipient()) {
+        match self.start_member(&founded) {
             Ok(()) => {}
             Err(error @ StorageError::Damaged { .. })
                 if self.plan.config.on_damage == OnDamage::Replace =>

@@ -12,6 +12,7 @@ mod hello;
 mod oracle;
 mod paper;
 mod quick;
+mod rewind;
 mod script;
 mod show;
 mod storm;
