@@ -25,6 +25,7 @@ use super::disk_thread::DiskEvent;
 use super::election_timer::NewestTick;
 use super::fatal;
 use super::log_source::LogSource;
+use super::membership::Steward;
 use super::messages::{
     Applied, Apply, DiskReported, HandOver, Introduced, PeerGone, PersistBatch, Propose, Read,
     ReadIndex, RefuseReads, Replicate, ReplyReceived, RequestReceived, SendRequest, ServeReads,
@@ -52,17 +53,19 @@ pub struct Neighbours {
     pub applier: Addr<Applier>,
     /// One for each peer.
     pub replicators: BTreeMap<NodeId, Addr<Replicator>>,
+    /// Looks after the members.
+    pub steward: Steward,
 }
 
 /// See the module.
 pub struct Node {
-    core: raft::Node,
+    pub(super) core: raft::Node,
     log: LogSource,
-    standing: Arc<Standing>,
+    pub(super) standing: Arc<Standing>,
     newest_tick: NewestTick,
     /// The newest tick that has been accounted for.
     ticked: u64,
-    neighbours: Neighbours,
+    pub(super) neighbours: Neighbours,
     /// The newest batch handed to the disk, and the newest one completed in order.
     issued: PersistToken,
     completed: PersistToken,
@@ -110,7 +113,7 @@ impl Node {
     }
 
     /// Runs what one input caused, in the order of the contract.
-    fn run(&mut self, effects: Effects) {
+    pub(super) fn run(&mut self, effects: Effects) {
         let soft_state = effects.soft_state;
         if soft_state.is_some() || effects.membership.is_some() {
             // First of all, so that nothing read for a lost leadership is sent any more (S2).
@@ -280,6 +283,7 @@ impl Handler<TickElapsed> for Node {
         self.ticked = self.newest_tick.load(Ordering::Relaxed);
         let effects = self.core.tick();
         self.run(effects);
+        self.look_after_members();
     }
 }
 
@@ -392,6 +396,7 @@ impl Handler<HandOver> for Node {
     type Result = bool;
 
     fn handle(&mut self, _: HandOver, _: &mut Self::Context) -> bool {
+        self.neighbours.steward.stop();
         let Some(to) = self.core.successor() else { return false };
         let (result, effects) = self.core.transfer(to);
         self.run(effects);

@@ -23,7 +23,7 @@ use crate::codec::peer::{Audit, AuditAsk, AuditReply};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
-use crate::raft::{Index, NodeId, NodeStatus};
+use crate::raft::{Index, Membership, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
@@ -33,6 +33,7 @@ use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
 use super::gate::Gate;
 use super::log_source::LogSource;
+use super::membership::calls;
 use super::messages::{
     Introduced, Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status,
     Stop, Waiter,
@@ -139,10 +140,10 @@ impl NodeService {
             );
             return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
         }
-        // Whoever is no member has nothing to say to the core: every member's log holds the memberships
-        // that name its peers, as long as nobody is taken in.
-        if envelope.from == own || !self.standing.present().membership.contains(envelope.from) {
-            let message = format!("node {} is no other member of this cluster", envelope.from);
+        // A sender that is no member here may be one all the same, unknown to a node that slept through
+        // the change or was just taken in: what a message may do is decided by the core.
+        if envelope.from == own {
+            let message = format!("node {own} is this node itself");
             return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
         }
         let message = RequestReceived { envelope, reply: call.reply };
@@ -391,16 +392,17 @@ impl Service for NodeService {
                         }
                     }
                 }
+                (Method::BootJoin, Some(member)) => calls::join(&member.node, peer, call),
                 (
-                    Method::RaftSnapshot
-                    | Method::BootJoin
-                    | Method::ClusterAdd
+                    Method::ClusterAdd
                     | Method::ClusterPromote
                     | Method::ClusterRemove
-                    | Method::ClusterTransfer
-                    | Method::NodeSnapshot,
-                    Some(_),
-                ) => call.reply.refuse(Refusal::new(Code::Unavailable, "not here yet")),
+                    | Method::ClusterTransfer,
+                    Some(member),
+                ) => calls::order(&member.node, call),
+                (Method::RaftSnapshot | Method::NodeSnapshot, Some(_)) => {
+                    call.reply.refuse(Refusal::new(Code::Unavailable, "not here yet"))
+                }
                 (Method::ClusterMembers, Some(member)) => self.members(member, call.reply),
                 (Method::NodeReplication, Some(member)) => self.replication(member, call),
             }
@@ -473,6 +475,17 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
     }
 }
 
+/// While a change of the voters is under way, who only votes in the old or in the new membership is on
+/// its way out or in.
+fn role_of(id: NodeId, membership: &Membership) -> &'static str {
+    match (membership.voters.contains(&id), membership.outgoing.contains(&id)) {
+        (true, false) if membership.is_joint() => "joining",
+        (true, _) => "voter",
+        (false, true) => "leaving",
+        (false, false) => "learner",
+    }
+}
+
 fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
     let present = standing.present();
     let mut members: Vec<MemberStatus> = present
@@ -480,7 +493,7 @@ fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
         .members
         .iter()
         .map(|(id, member)| {
-            let role = if present.membership.is_voter(*id) { "voter" } else { "learner" };
+            let role = role_of(*id, &present.membership);
             let peer = status.peers.iter().find(|peer| peer.id == *id);
             let own = (*id == status.id).then_some(status.persisted);
             MemberStatus {

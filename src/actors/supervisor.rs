@@ -18,9 +18,9 @@ use actix_rt::ArbiterHandle;
 use crate::config::{NodeConfig, OnDamage};
 use crate::exit::Exit;
 use crate::kv;
-use crate::raft::{self, Restored, RoleKind};
+use crate::raft::{self, ClusterId, Restored, RoleKind, SeatOptions, Seats};
 use crate::rpc::Dialer;
-use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
+use crate::storage::{Batch, DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
 use super::applier::Applier;
 use super::auditor::Auditor;
@@ -29,9 +29,11 @@ use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
+use super::inquirer::Inquirer;
 use super::leave::stay_while_needed;
 use super::log_source::LogSource;
-use super::messages::{DiskReported, FinishDisk, HandOver, StartOver, Stop};
+use super::membership::{Steward, asking};
+use super::messages::{DiskReported, FinishDisk, HandOver, StartOver, Stop, TakenIn};
 use super::node::{Neighbours, Node};
 use super::replicator::{Common, Patience, Peer, Replicator};
 use super::rpc_listener::{RpcListener, StopAccepting};
@@ -96,15 +98,40 @@ impl Supervisor {
         Supervisor { plan, running: None, stopping: false }
     }
 
-    fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
+    /// The node is in a cluster: starts the member, once a process.
+    fn begin(&mut self, cluster_id: ClusterId, first: Option<&Batch>) {
+        if self.running.is_some() {
+            return;
+        }
+        match self.start_member(cluster_id, first) {
+            Ok(()) => {}
+            Err(error @ StorageError::Damaged { .. })
+                if self.plan.config.on_damage == OnDamage::Replace =>
+            {
+                tracing::error!("{error}");
+                start_over(&self.plan.directory, "damaged");
+            }
+            Err(error) => fatal::storage(&error),
+        }
+    }
+
+    /// Starts what makes a member: over the log as it is, with `first` in it if it is empty and the
+    /// cluster was founded here, or with nothing if the node was taken in.
+    fn start_member(
+        &mut self,
+        cluster_id: ClusterId,
+        first: Option<&Batch>,
+    ) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
-        directory.write_cluster(founded.cluster_id)?;
+        directory.write_cluster(cluster_id)?;
         let options = LogOptions::default();
         let (mut wal, mut restored) = directory.open_log(options)?;
-        if restored.shape.last() == raft::LogId::ZERO {
+        if let Some(first) = first
+            && restored.shape.last() == raft::LogId::ZERO
+        {
             // The founding decided and is on disk; the log begins with its membership. A crash between
             // the two leads here again.
-            wal.append(&founded.first_batch())?;
+            wal.append(first)?;
             wal.sync()?;
             drop(wal);
             (wal, restored) = directory.open_log(options)?;
@@ -113,7 +140,7 @@ impl Supervisor {
         let own = standing.own.clone();
         tracing::info!(
             node = %own.node_id,
-            cluster = %founded.cluster_id,
+            cluster = %cluster_id,
             term = hard_state.term.0,
             last = %shape.last(),
             boot = own.boot.0,
@@ -141,7 +168,7 @@ impl Supervisor {
         standing.publish_seen(Arc::new(core.seen().clone()));
         let membership = Arc::new(core.membership().clone());
         standing.publish(Present {
-            cluster_id: Some(founded.cluster_id),
+            cluster_id: Some(cluster_id),
             soft_state: core.status().soft_state,
             membership: Arc::clone(&membership),
             waiting: None,
@@ -184,8 +211,16 @@ impl Supervisor {
         let applier = Applier::start_in_arbiter(serving, move |_| {
             Applier::new(kv::Store::new(), applier_log, applier_standing, applied)
         });
+        let ticks = |time: Duration| (time.as_nanos() / config.tick.as_nanos().max(1)) as u64;
+        let seats = SeatOptions {
+            limit_ticks: ticks(config.seat_limit),
+            retirement_ticks: ticks(config.retirement),
+        };
+        let inquirer = Inquirer::new(Arc::clone(dialer), Arc::clone(standing));
+        let asking = asking(inquirer, node.clone().recipient());
+        let steward = Steward::new(Seats::new(cluster_id, seats), config.tick, asking);
         let neighbours =
-            Neighbours { storage: storage.clone(), applier: applier.clone(), replicators };
+            Neighbours { storage: storage.clone(), applier: applier.clone(), replicators, steward };
         context.run(Node::new(
             core,
             log.clone(),
@@ -296,19 +331,15 @@ impl Handler<Founded> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
-        if self.running.is_some() {
-            return;
-        }
-        match self.start_member(&founded) {
-            Ok(()) => {}
-            Err(error @ StorageError::Damaged { .. })
-                if self.plan.config.on_damage == OnDamage::Replace =>
-            {
-                tracing::error!("{error}");
-                start_over(&self.plan.directory, "damaged");
-            }
-            Err(error) => fatal::storage(&error),
-        }
+        self.begin(founded.cluster_id, Some(&founded.first_batch()));
+    }
+}
+
+impl Handler<TakenIn> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: TakenIn, _: &mut Self::Context) {
+        self.begin(message.cluster_id, None);
     }
 }
 

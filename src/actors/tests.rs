@@ -16,6 +16,7 @@ use super::deliver::Deliver;
 use super::disk_thread::DiskThread;
 use super::election_timer::NewestTick;
 use super::log_source::LogSource;
+use super::membership::Steward;
 use super::messages::{DiskReported, RequestReceived};
 use super::node::{Neighbours, Node};
 use super::standing::{Own, Standing};
@@ -25,8 +26,8 @@ use crate::codec::raft::{Direction, RaftCall, decode_envelope};
 use crate::kv;
 use crate::raft::message::{Append, AppendReply, Heartbeat, ReadRound, Vote};
 use crate::raft::{
-    self, Boot, Entry, Envelope, HardState, Index, LogId, LogShape, Member, Membership, Message,
-    NodeId, Options, Payload, RequestId, Restored, Term,
+    self, Boot, ClusterId, Entry, Envelope, HardState, Index, LogId, LogShape, Member, Membership,
+    Message, NodeId, Options, Payload, RequestId, Restored, SeatOptions, Seats, Term,
 };
 use crate::rpc::{Method, Responder};
 use crate::storage::{Batch, LogReader, LogStore, Seen, StorageError};
@@ -130,7 +131,9 @@ impl World {
         let applied = node.clone().recipient();
         let applier = Applier::new(store, log.clone(), Arc::clone(&standing), applied).start();
         let storage = Storage::new(disk).start();
-        let neighbours = Neighbours { storage, applier, replicators: BTreeMap::new() };
+        let seats = Seats::new(ClusterId(1), SeatOptions::default());
+        let steward = Steward::new(seats, Duration::from_millis(10), Box::new(|_, _| {}));
+        let neighbours = Neighbours { storage, applier, replicators: BTreeMap::new(), steward };
         context.run(Node::new(core, log, standing, NewestTick::default(), neighbours));
         World { node, allow, syncing, full, requests: 0 }
     }
