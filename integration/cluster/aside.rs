@@ -50,7 +50,7 @@ fn damage_is_replaced_if_that_was_asked_for() {
         wait_for_another(&cluster, victim, old);
         let kept = cluster.nodes[victim].set_aside();
         assert_eq!(kept.len(), before + 1, "{name}: {kept:?}");
-        assert!(kept.iter().all(|path| path.to_string_lossy().ends_with("-damaged")), "{kept:?}");
+        assert!(kept.iter().all(|path| path.to_string_lossy().contains("Z-damaged")), "{kept:?}");
     }
     put_all(&cluster, &client, "after", 5);
     println!(
