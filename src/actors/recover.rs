@@ -31,6 +31,7 @@ use crate::storage::{Batch, DataDir, LogOptions, LogStore, RealFs, SnapshotHead,
 
 use super::offline::check_seat;
 use super::run::seat_certificate;
+use super::snapshot_load::load;
 use super::supervisor::random;
 
 /// Bytes of entries read at once.
@@ -113,7 +114,7 @@ impl Survivor {
             return Err(unfit("holds no entry"));
         }
         let mut store = match directory.snapshots().current() {
-            Some(file) => snapshot_content(&file)?,
+            Some(file) => load(&file)?,
             None => kv::Store::new(),
         };
         let reader = log.reader();
@@ -159,21 +160,6 @@ impl Survivor {
             address = self.seat.address,
         )
     }
-}
-
-/// The state machine that a snapshot holds.
-fn snapshot_content(file: &crate::storage::SnapshotFile) -> Result<kv::Store, StorageError> {
-    let damaged = |what: String| StorageError::Damaged {
-        path: "the snapshot".to_owned(),
-        offset: 0,
-        what: format!("its content is wrong: {what}"),
-    };
-    let mut decoder = snapshot::Decoder::new();
-    for piece in file.content()? {
-        decoder.push(&piece?).map_err(|error| damaged(error.to_string()))?;
-    }
-    let head = file.head();
-    decoder.finish(&head.meta, head.state_hash).map_err(|error| damaged(error.to_string()))
 }
 
 fn apply(store: &mut kv::Store, entry: &Entry) {

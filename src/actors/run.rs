@@ -164,7 +164,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
     tracing::info!(
         name = own.name,
         node = %own.node_id,
-        boot = own.boot.0,
+        boot = own.boot.count(),
         listen = %config.listen,
         data = %config.data_dir.display(),
         certificate = %tls.identity(),

@@ -19,11 +19,11 @@ use crate::codec;
 use crate::codec::api::{
     Code, GetArgs, MemberStatus, MembersReply, RangeArgs, Refusal, ReplicationArgs, StatusReply,
 };
-use crate::codec::peer::{Audit, AuditAsk, AuditReply};
+use crate::codec::peer::{Audit, AuditAsk, AuditReply, Chunk};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
-use crate::raft::{Index, Membership, NodeId, NodeStatus};
+use crate::raft::{Index, Membership, Message, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
@@ -36,10 +36,11 @@ use super::log_source::LogSource;
 use super::membership::calls;
 use super::messages::{
     Introduced, Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status,
-    Stop, Waiter,
+    Stop, TakeSnapshot, Waiter,
 };
 use super::node::Node;
 use super::replication;
+use super::snapshot_receiver::Receiver;
 use super::standing::Standing;
 
 /// What serves once the node is a member. Kept addresses: a clone for each message would each own a
@@ -49,6 +50,8 @@ pub struct Member {
     pub node: Addr<Node>,
     /// The log's entries.
     pub log: LogSource,
+    /// Takes snapshots from a leader.
+    pub receiver: Receiver,
 }
 
 /// See the module.
@@ -119,36 +122,66 @@ impl NodeService {
             Method::RaftVote => RaftCall::Vote,
             Method::RaftAppend => RaftCall::Append,
             Method::RaftTimeoutNow => RaftCall::TimeoutNow,
-            Method::RaftInstall => {
-                // Nothing receives a snapshot's content yet, so that there is none to take.
-                let message = "this node holds no such snapshot";
-                return call.reply.refuse(Refusal::new(Code::Unavailable, message));
-            }
+            Method::RaftInstall => RaftCall::Install,
             _ => RaftCall::Heartbeat,
         };
         let envelope = match wire::decode_envelope(kind, Direction::Request, &call.args) {
             Ok(envelope) => envelope,
             Err(error) => return call.reply.refuse(bad_request(&error)),
         };
-        let own = self.standing.own.node_id;
-        if envelope.to != own || Some(envelope.from) != peer.hello.node_id {
-            let message = format!(
-                "the message is from {} to {}, the connection is from {} to {own}",
-                envelope.from,
-                envelope.to,
-                peer.hello.node_id.unwrap_or(NodeId(0)),
-            );
-            return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
+        if let Err(refusal) = self.judge_travel(peer, envelope.from, envelope.to) {
+            return call.reply.refuse(refusal);
         }
+        let own = self.standing.own.node_id;
         // A sender that is no member here may be one all the same, unknown to a node that slept through
         // the change or was just taken in: what a message may do is decided by the core.
         if envelope.from == own {
             let message = format!("node {own} is this node itself");
             return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
         }
+        if let Message::Install(install) = &envelope.message
+            && !member.receiver.holds(&install.snapshot)
+        {
+            let message = format!("the snapshot at {} is not here", install.snapshot.last);
+            return call.reply.refuse(Refusal::new(Code::Unavailable, message));
+        }
         let message = RequestReceived { envelope, reply: call.reply };
         if let Err(SendError::Full(message) | SendError::Closed(message)) =
             member.node.try_send(message)
+        {
+            message.reply.refuse(busy());
+        }
+    }
+
+    /// Whether a message between nodes may come over this connection. Whoever is no member here is let
+    /// in all the same: a node that slept through changes does not know its leader yet, and what a
+    /// message may do is the core's to decide.
+    fn judge_travel(&self, peer: &Peer, from: NodeId, to: NodeId) -> Result<(), Refusal> {
+        let own = self.standing.own.node_id;
+        if to == own && from != own && Some(from) == peer.hello.node_id {
+            return Ok(());
+        }
+        let caller = peer.hello.node_id.unwrap_or(NodeId(0));
+        let message =
+            format!("the message is from {from} to {to}, the connection is from {caller} to {own}");
+        Err(Refusal::new(Code::WrongPeer, message))
+    }
+
+    /// A piece of a snapshot.
+    fn chunk(&self, member: &Member, peer: &Peer, call: Call) {
+        let chunk = match codec::decode_shared::<Chunk>(&call.args) {
+            Ok(chunk) => chunk,
+            Err(error) => return call.reply.refuse(bad_request(&error)),
+        };
+        match self.judge_travel(peer, chunk.from, chunk.to) {
+            Ok(()) => member.receiver.take(chunk, call.reply),
+            Err(refusal) => call.reply.refuse(refusal),
+        }
+    }
+
+    fn snapshot(&self, member: &Member, reply: Responder) {
+        if let Err(SendError::Full(message) | SendError::Closed(message)) =
+            member.node.try_send(TakeSnapshot { reply })
         {
             message.reply.refuse(busy());
         }
@@ -392,6 +425,8 @@ impl Service for NodeService {
                         }
                     }
                 }
+                (Method::RaftSnapshot, Some(member)) => self.chunk(member, peer, call),
+                (Method::NodeSnapshot, Some(member)) => self.snapshot(member, call.reply),
                 (Method::BootJoin, Some(member)) => calls::join(&member.node, peer, call),
                 (
                     Method::ClusterAdd
@@ -400,9 +435,6 @@ impl Service for NodeService {
                     | Method::ClusterTransfer,
                     Some(member),
                 ) => calls::order(&member.node, call),
-                (Method::RaftSnapshot | Method::NodeSnapshot, Some(_)) => {
-                    call.reply.refuse(Refusal::new(Code::Unavailable, "not here yet"))
-                }
                 (Method::ClusterMembers, Some(member)) => self.members(member, call.reply),
                 (Method::NodeReplication, Some(member)) => self.replication(member, call),
             }
@@ -467,11 +499,11 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
         last_index: status.map_or(Index::ZERO, |status| status.last.index),
         commit_index: status.map_or(Index::ZERO, |status| status.commit),
         applied_index: content.view.applied(),
-        snapshot_index: Index::ZERO,
+        snapshot_index: status.map_or(Index::ZERO, |status| status.snapshot.index),
         state_hash: content.state_hash,
         waiting: standing.waiting(),
         stopping: standing.is_stopping(),
-        snapshots: Default::default(),
+        snapshots: standing.snapshots.read(),
     }
 }
 
