@@ -24,6 +24,8 @@ mod door;
 mod faults;
 #[path = "sim/finish.rs"]
 mod finish;
+#[path = "sim/members.rs"]
+mod members;
 #[path = "sim/mirror.rs"]
 mod mirror;
 #[path = "sim/network.rs"]
@@ -36,6 +38,8 @@ mod process;
 mod quorums;
 #[path = "sim/trace.rs"]
 mod trace;
+#[path = "sim/volumes.rs"]
+mod volumes;
 #[path = "sim/world.rs"]
 mod world;
 

@@ -1,11 +1,13 @@
-//! Random lives of a log against a model that remembers everything.
+//! Random lives of a log and its snapshots against a model that remembers everything.
 
-use balsa::raft::{Entry, HardState, Index, Term};
+use balsa::raft::{Entry, HardState, Index, LogId, Term};
 use balsa::storage::faulty::Survival;
-use balsa::storage::{FaultyDisk, LogStore, StorageError};
+use balsa::storage::{Batch, FaultyDisk, LogStore, StorageError};
 use proptest::prelude::*;
 
 mod store_life;
+#[allow(dead_code)] // not all of it is used here
+mod store_snapshot_support;
 mod store_support;
 
 use store_life::Life;
@@ -30,6 +32,19 @@ enum Step {
         back: u64,
     },
     Sync,
+    /// An own snapshot of what is synced but the last few entries.
+    Snapshot {
+        back: u64,
+    },
+    /// What the snapshot covers goes, but the last few entries of that.
+    Purge {
+        trailing: u64,
+    },
+    /// A new leader's snapshot takes the log's place: it ends so far behind what is committed.
+    Install {
+        ahead: u64,
+        sizes: Vec<usize>,
+    },
     /// Another process, with the cache as it is.
     Restart,
     /// A power failure that keeps what this seed says.
@@ -45,6 +60,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..4_u64, sizes()).prop_map(|(back, sizes)| Step::Conflict { back, sizes }),
         1 => (0..4_u64).prop_map(|back| Step::Truncate { back }),
         5 => Just(Step::Sync),
+        2 => (0..6_u64).prop_map(|back| Step::Snapshot { back }),
+        2 => (0..6_u64).prop_map(|trailing| Step::Purge { trailing }),
+        1 => (1..20_u64, prop::collection::vec(0..300_usize, 0..3))
+            .prop_map(|(ahead, sizes)| Step::Install { ahead, sizes }),
         1 => Just(Step::Restart),
         1 => any::<u64>().prop_map(Step::PowerLoss),
     ];
@@ -58,7 +77,9 @@ fn entries(term: Term, after: u64, sizes: &[usize]) -> Vec<Entry> {
 fn take(life: &mut Life, step: &Step) -> Result<(), StorageError> {
     let state = life.model.now();
     let HardState { term, vote } = state.hard_state;
-    let last = state.entries.len() as u64;
+    let last = state.last().index.0;
+    // What a snapshot holds is committed and stays (S10).
+    let committed = life.model.snapshot.index.0;
     match step {
         Step::Term { later, vote } => {
             life.append(&batch(store_support::term(term.0 + later, *vote), None, vec![]))
@@ -67,15 +88,40 @@ fn take(life: &mut Life, step: &Step) -> Result<(), StorageError> {
         Step::Conflict { back, sizes } => {
             let term = term.next();
             let hard_state = HardState { term, vote: None };
-            let after = last.saturating_sub(*back);
+            let after = last.saturating_sub(*back).max(committed);
             life.append(&batch(Some(hard_state), Some(after), entries(term, after, sizes)))
         }
         Step::Truncate { back } => {
             let hard_state = HardState { term, vote };
-            let after = last.saturating_sub(*back);
+            let after = last.saturating_sub(*back).max(committed);
             life.append(&batch(Some(hard_state), Some(after), vec![]))
         }
         Step::Sync => life.sync(),
+        Step::Snapshot { back } => {
+            let synced = &life.model.states[life.model.synced];
+            let now = life.model.now();
+            let common = synced.entries.iter().zip(&now.entries).take_while(|(a, b)| a == b);
+            let common = now.base.index.0 + common.count() as u64;
+            let index = common.saturating_sub(*back);
+            if index <= committed { Ok(()) } else { life.snapshot(index) }
+        }
+        Step::Purge { trailing } => {
+            let upto = committed.saturating_sub(*trailing);
+            if upto <= life.model.purged.0.max(state.base.index.0) {
+                Ok(())
+            } else {
+                life.purge(upto)
+            }
+        }
+        Step::Install { ahead, sizes } => {
+            let term = term.next();
+            let snapshot = LogId { term, index: Index(committed + ahead) };
+            life.receive(snapshot, 200)?;
+            let hard_state = HardState { term, vote: None };
+            let behind = entries(term, snapshot.index.0, sizes);
+            let install = Some(store_snapshot_support::meta(snapshot));
+            life.append(&Batch { install, ..batch(Some(hard_state), None, behind) })
+        }
         Step::Restart => life.restart(),
         Step::PowerLoss(seed) => {
             life.lose_power(Survival::Some(*seed));
@@ -99,12 +145,18 @@ proptest! {
             take(&mut life, step).unwrap();
             // What was written can be read at once, in whole and from any index.
             let log = life.log.as_ref().unwrap();
-            let now = life.model.now();
-            let last = now.entries.len() as u64;
+            let (now, purged) = (life.model.now(), life.model.purged);
+            let last = now.last().index.0;
             let reader = log.reader();
             for after in 0..=last {
-                let found = reader.read(Index(after), Index(last), 500).unwrap();
-                let expected = &now.entries[after as usize..];
+                let found = reader.read(Index(after), Index(last), 500);
+                if after < now.base.index.0.max(purged.0) {
+                    let gone = matches!(found, Err(StorageError::OutOfRange { .. }));
+                    prop_assert!(gone, "{after} of {now:?}");
+                    continue;
+                }
+                let found = found.unwrap();
+                let expected = &now.entries[(after - now.base.index.0) as usize..];
                 prop_assert_eq!(&found[..], &expected[..found.len()]);
                 prop_assert!(!found.is_empty() || after == last);
             }

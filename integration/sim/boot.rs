@@ -163,6 +163,15 @@ impl World {
             return;
         }
         say!(self, "{receiver:?} reads {:?}", letter.message);
+        if let Some(message) = self.member_answers(receiver, &letter) {
+            let process = self.process(receiver).expect("it reads");
+            let from = process.founding.sender();
+            let (seat, to) = (process.seat, letter.from.node_id);
+            if back.is_some() {
+                self.post(Letter { from, to, message }, seat, back);
+            }
+            return;
+        }
         self.found(receiver, back, |founding| founding.received(letter));
     }
 

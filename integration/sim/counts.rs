@@ -1,7 +1,7 @@
 //! What happened how often, so that a set of runs can be asked whether it tested anything.
 
 use balsa::raft::founding::{Record, Stage};
-use balsa::raft::{NodeId, RoleKind, SoftState};
+use balsa::raft::{MembershipChange, NodeId, RoleKind, SoftState};
 
 /// Over one run, or added up over many.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,18 @@ pub struct Counts {
     pub retried: u64,
     pub installed: u64,
     pub discards: u64,
+    pub removals: u64,
+    pub replacements: u64,
+    pub promotions: u64,
+    pub learners: u64,
+    pub scaled_down: u64,
+    pub scaled_up: u64,
+    pub returned: u64,
+    pub joined: u64,
+    pub second_changes: u64,
+    pub joint_interrupted: u64,
+    pub beyond_knowledge: u64,
+    pub restored: u64,
     pub recognised: u64,
     pub overtaken: u64,
     pub purges: u64,
@@ -56,6 +68,21 @@ impl Counts {
             ("messages lost", &mut self.lost),
             ("operations answered", &mut self.answered),
             ("operations tried again", &mut self.retried),
+            ("lost directories", &mut self.wipes),
+            ("removals", &mut self.removals),
+            ("replacements", &mut self.replacements),
+            ("promotions", &mut self.promotions),
+            ("learners added", &mut self.learners),
+            ("seats scaled down", &mut self.scaled_down),
+            ("seats added", &mut self.scaled_up),
+            ("removed nodes that came back", &mut self.returned),
+            ("nodes taken in", &mut self.joined),
+            ("changes refused as the second", &mut self.second_changes),
+            ("leaders dead in a joint membership", &mut self.joint_interrupted),
+            ("copies not put back: nobody would know", &mut self.beyond_knowledge),
+            ("directories put back from a copy", &mut self.restored),
+            ("restored directories recognised", &mut self.recognised),
+            ("drafts discarded", &mut self.discards),
             ("snapshots overtaken", &mut self.overtaken),
             ("snapshots installed", &mut self.installed),
             ("purges", &mut self.purges),
@@ -68,6 +95,17 @@ impl Counts {
         if soft.role == RoleKind::Leader && soft.leader == Some(id) {
             self.elections += 1;
         }
+    }
+
+    /// A change of the members has begun.
+    pub fn change(&mut self, change: &MembershipChange) {
+        let count = match change {
+            MembershipChange::AddLearner { .. } => &mut self.learners,
+            MembershipChange::Promote { .. } => &mut self.promotions,
+            MembershipChange::Replace { .. } => &mut self.replacements,
+            MembershipChange::Remove { .. } | MembershipChange::Retire { .. } => &mut self.removals,
+        };
+        *count += 1;
     }
 
     /// A founding record is on disk.

@@ -53,7 +53,14 @@ impl World {
     }
 
     /// A leader says that this node is no member any more.
-    pub fn removed(&mut self, _life: Life) {}
+    /// It counts until this node knows a leader: one that was deposed may say so wrongly.
+    pub fn removed(&mut self, life: Life, peer: NodeId) {
+        let raft = self.raft_mut(life).expect("a member said hello");
+        if raft.core.status().soft_state.leader.is_none() {
+            raft.removed = true;
+        }
+        self.dial_soon(life, peer);
+    }
 
     /// The directory is set aside, and the process comes up again with an empty one.
     pub fn start_over(&mut self, life: Life) {

@@ -1,6 +1,6 @@
 //! What goes wrong, and what people do to a cluster: chosen by the run's own generator.
 
-use balsa::raft::NodeId;
+use balsa::raft::{Membership, NodeId};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
@@ -15,23 +15,30 @@ impl World {
         let pause = self.rng.random_range(1..=2 * self.knobs.faults_every);
         self.after(pause, Event::Fault);
         match self.rng.random_range(0..100) {
-            0..15 => self.crash_someone(),
-            15..27 => self.crash_a_leader(),
-            27..39 => self.isolate_a_leader(),
-            39..46 => self.isolate_someone(),
-            46..53 => self.cut_one_way(),
-            53..70 => self.cuts.clear(),
-            70..78 => self.hand_over(),
-            78..86 => self.stop_someone(),
+            0..10 => self.crash_someone(),
+            10..18 => self.crash_a_leader(),
+            18..26 => self.isolate_a_leader(),
+            26..31 => self.isolate_someone(),
+            31..36 => self.cut_one_way(),
+            36..50 => self.cuts.clear(),
+            50..56 => self.hand_over(),
+            56..62 => self.stop_someone(),
+            62..72 => self.wipe_someone(),
+            72..80 => self.copy_someone(),
+            80..88 => self.restore_someone(),
+            88..91 => self.scale_up(),
+            91..94 => self.admin_removes(),
+            94..97 => self.admin_wishes(),
             _ => self.twin(),
         }
+        self.admin_insists();
     }
 
     fn someone(&mut self) -> Option<Life> {
         self.running().choose(&mut self.rng).copied()
     }
 
-    fn some_leader(&mut self) -> Option<Life> {
+    pub fn some_leader(&mut self) -> Option<Life> {
         self.leaders().choose(&mut self.rng).copied()
     }
 
@@ -39,8 +46,29 @@ impl World {
         SeatId(self.rng.random_range(0..self.seats.len()))
     }
 
+    /// Now and then a leader dies in the middle of a change.
+    pub fn change_interrupted(&mut self, life: Life, membership: &Membership) {
+        let leads = self.leaders().contains(&life);
+        if leads && membership.is_joint() && !self.calm && self.rng.random_bool(0.2) {
+            let delay = self.rng.random_range(1..60);
+            self.after(delay, Event::Crash(life));
+        }
+    }
+
+    /// A leader dies, if it still leads and the members are still changing.
+    pub fn crash_in_a_change(&mut self, life: Life) {
+        let joint = self.core(life).is_some_and(|core| core.membership().is_joint());
+        if joint && !self.calm && self.leaders().contains(&life) {
+            self.counts.joint_interrupted += 1;
+            self.crash_and_restart(life);
+        }
+    }
+
     /// The process dies, and comes back after a while.
     fn crash_and_restart(&mut self, life: Life) {
+        if self.suspect() {
+            return;
+        }
         let seat = self.process(life).expect("it runs").seat;
         self.counts.crashes += 1;
         self.crash(life);
@@ -111,7 +139,7 @@ impl World {
 
     /// A process is told to stop: it hands over first, if it leads.
     fn stop_someone(&mut self) {
-        let Some(life) = self.someone() else { return };
+        let Some(life) = self.someone().filter(|_| !self.suspect()) else { return };
         let latest = self.now + 600;
         self.process_mut(life).expect("it runs").stopping = Some(latest);
         say!(self, "{life:?} is told to stop");
@@ -126,6 +154,9 @@ impl World {
             if let Some(to) = successor {
                 self.transfer(life, to);
             }
+            return;
+        }
+        if self.suspect() {
             return;
         }
         let seat = self.process(life).expect("it runs").seat;

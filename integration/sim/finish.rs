@@ -8,7 +8,7 @@ use balsa::raft::founding::Stage;
 use balsa::raft::{Index, RoleKind};
 
 use super::linearize::{self, Verdict};
-use super::world::{DirId, Event, SeatId, TICK, World, say};
+use super::world::{DirId, Event, Seat, SeatId, TICK, World, say};
 
 /// Ten election timeouts of the longest kind.
 const TEN_TIMEOUTS: u64 = 10 * 20 * TICK;
@@ -21,11 +21,12 @@ impl World {
         self.wait_for("one leader", TEN_TIMEOUTS, World::is_led);
         let asked = self.counts.answered;
         self.wait_for("answers", TEN_TIMEOUTS, |world| world.counts.answered > asked + 5);
+        self.wait_for("no old copy that serves", TEN_TIMEOUTS, |world| !world.suspect());
         self.silent = true;
         self.wait_for("the last answers", 2 * TEN_TIMEOUTS, |world| {
             world.clients.iter().all(|client| !client.is_waiting())
         });
-        self.wait_for("equal logs", 2 * TEN_TIMEOUTS, World::is_even);
+        self.wait_for("equal logs", 10 * TEN_TIMEOUTS, World::is_even);
         self.read_everything();
         self.judge_history();
     }
@@ -46,10 +47,21 @@ impl World {
         for seat in (0..self.seats.len()).map(SeatId) {
             let here = |dir: &DirId| self.dirs[dir.0].seat == seat && !self.dirs[dir.0].lost;
             let all: Vec<DirId> = (0..self.dirs.len()).map(DirId).filter(here).collect();
+            if self.seats[seat.0].gone {
+                continue;
+            }
             let listed = |sure: bool| {
                 all.iter().copied().find(|dir| is_listed(self, self.dirs[dir.0].id, sure))
             };
-            let stays = listed(true).or_else(|| listed(false)).or(self.seats[seat.0].dir);
+            let sits = |votes: bool| {
+                all.iter().copied().find(|dir| {
+                    let id = self.dirs[dir.0].id;
+                    if votes { self.oracle.is_voter(id) } else { self.oracle.is_member(id) }
+                })
+            };
+            let member = sits(true).or_else(|| sits(false));
+            let founds = || listed(true).or_else(|| listed(false));
+            let stays = member.or_else(founds).or(self.seats[seat.0].dir);
             let stays = stays.expect("a volume");
             self.seats[seat.0].dir = Some(stays);
             for life in self.running() {
@@ -85,6 +97,9 @@ impl World {
             let next = self.now + TICK;
             self.run_until(next);
             self.discard_hopeless_drafts();
+            if next % 500 < TICK {
+                self.admin_insists();
+            }
         }
         say!(self, "there: {what}");
     }
@@ -92,6 +107,9 @@ impl World {
     /// How everybody stands, for whoever reads a failure.
     pub fn look(&self) -> String {
         let mut text = String::new();
+        if let Some(leader) = self.leaders().first() {
+            text += &format!("\n{:?}", self.core(*leader).expect("it leads").membership());
+        }
         for life in self.running() {
             let process = self.process(life).expect("it runs");
             text += &format!("\n{life:?} {:?} {} ", process.seat, process.id);
@@ -117,6 +135,7 @@ impl World {
             if let Stage::Held(draft) = &process.founding.record().stage
                 && lost.contains(&draft.drafter)
                 && !kept.contains(&draft.drafter)
+                && self.oracle.cluster().is_none()
             {
                 self.counts.discards += 1;
                 self.start_over(life);
@@ -125,10 +144,15 @@ impl World {
     }
 
     fn is_founded(&self) -> bool {
-        self.seats.iter().all(|seat| seat.at.is_some_and(|life| self.core(life).is_some()))
+        self.present().all(|seat| seat.at.is_some_and(|life| self.core(life).is_some()))
     }
 
-    /// One leader, whom everybody follows.
+    /// The seats that there are.
+    fn present(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.iter().filter(|seat| !seat.gone)
+    }
+
+    /// One leader, whom everybody who is a member follows.
     fn is_led(&self) -> bool {
         let leaders: BTreeSet<_> =
             self.soft_states().map(|soft| (soft.term, soft.leader)).collect();
@@ -137,19 +161,21 @@ impl World {
 
     fn soft_states(&self) -> impl Iterator<Item = balsa::raft::SoftState> + '_ {
         let lives = self.seats.iter().filter_map(|seat| self.core(seat.at?));
-        lives.map(|core| core.status().soft_state)
+        let members = lives.filter(|core| self.oracle.is_member(core.status().id));
+        members.map(|core| core.status().soft_state)
     }
 
     /// Everybody has applied the same log to its end, and everybody is a voter of one membership.
     fn is_even(&self) -> bool {
         let mut ends = BTreeSet::new();
-        for seat in &self.seats {
+        let seats = self.present().count();
+        for seat in self.present() {
             let Some(core) = seat.at.and_then(|life| self.core(life)) else { return false };
             let status = core.status();
             let voter = core.membership().voters.contains(&status.id);
             let settled = !core.membership().is_joint()
-                && core.membership().voters.len() == self.seats.len()
-                && core.membership().members.len() == self.seats.len();
+                && core.membership().voters.len() == seats
+                && core.membership().members.len() == seats;
             if !voter || !settled || status.applied != status.last.index {
                 return false;
             }
@@ -162,7 +188,7 @@ impl World {
     fn read_everything(&mut self) {
         let leader = self.leaders().first().copied().expect("one leads");
         let followers = self.soft_states().filter(|soft| soft.role == RoleKind::Follower).count();
-        assert_eq!(followers + 1, self.seats.len(), "liveness: everybody else follows");
+        assert_eq!(followers + 1, self.present().count(), "liveness: everybody else follows");
         let end = self.core(leader).expect("it leads").status().applied;
         assert!(end >= self.oracle.committed() && end > Index::ZERO, "S10: the end holds it all");
         self.read_all_keys(leader);

@@ -23,6 +23,8 @@ pub struct Mirror {
     base: Index,
     base_stamp: Stamp,
     stamps: Vec<Stamp>,
+    /// The highest index it ever held.
+    pub reached: Index,
     /// The memberships in the log, and the snapshot's, oldest first.
     pub memberships: Vec<(Index, Arc<Membership>)>,
 }
@@ -52,11 +54,6 @@ impl Mirror {
         LogId { term, index: self.last_index() }
     }
 
-    /// The last purged entry.
-    pub fn base(&self) -> Index {
-        self.base
-    }
-
     /// The stamp at an index; none if it is purged or not there.
     pub fn stamp(&self, index: Index) -> Option<Stamp> {
         match index.0.checked_sub(self.base.0)? {
@@ -68,11 +65,6 @@ impl Mirror {
     /// Whether everything up to this entry is there, by the log or by a snapshot that covers it.
     pub fn holds(&self, index: Index, stamp: Stamp) -> bool {
         index < self.base || self.stamp(index) == Some(stamp)
-    }
-
-    /// The active membership.
-    pub fn membership(&self) -> Option<&Arc<Membership>> {
-        self.memberships.last().map(|(_, membership)| membership)
     }
 
     /// Drops what is behind `after`.
@@ -96,7 +88,9 @@ impl Mirror {
         if let Some(after) = batch.truncate_after {
             self.truncate_after(after);
         }
+        self.reached = self.reached.max(self.base);
         for entry in &batch.entries {
+            self.reached = self.reached.max(entry.id.index);
             let before = *self.stamps.last().unwrap_or(&self.base_stamp);
             self.stamps.push(before.then(entry));
             if let Payload::Membership(membership) = &entry.payload {
@@ -124,6 +118,7 @@ impl Mirror {
         self.hard_state = other.hard_state;
         self.base = other.base;
         self.base_stamp = other.base_stamp;
+        self.reached = other.reached;
         self.stamps.clone_from(&other.stamps);
         self.memberships.clone_from(&other.memberships);
     }

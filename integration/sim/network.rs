@@ -2,10 +2,10 @@
 //! other side's door judges; only then do messages pass. A message may be lost, late, doubled or
 //! overtaken; whoever asked is told that no answer will come, as a call's deadline does.
 
-use balsa::raft::{Envelope, Message, NodeId, Seen, SnapshotMeta};
+use balsa::raft::{Envelope, Message, Node, NodeId, Seen, SnapshotMeta};
 use rand::Rng;
 
-use super::world::{Event, Life, Packet, SeatId, World, say};
+use super::world::{Event, Life, Packet, SeatId, TICK, World, say};
 
 /// The first thing said on a connection.
 #[derive(Clone, Debug)]
@@ -41,6 +41,9 @@ pub fn is_request(message: &Message) -> bool {
             | Message::TimeoutNow(_)
     )
 }
+
+/// Ticks after which an idle connection is closed.
+const IDLE_TICKS: u64 = 100;
 
 impl World {
     /// Whether nothing passes from one seat to another.
@@ -145,6 +148,17 @@ impl World {
         }
     }
 
+    /// Nothing passes on the connections of a node that hears of no leader, and what is idle for long is
+    /// closed: so it says hello anew, and may learn that it was removed.
+    pub fn close_idle(&mut self, life: Life) {
+        let leaderless = |core: &Node| core.status().soft_state.leader.is_none();
+        let due = self.now / TICK % IDLE_TICKS == life.0 as u64 % IDLE_TICKS;
+        if due && self.core(life).is_some_and(leaderless) {
+            self.raft_mut(life).expect("it has a core").links.clear();
+            self.dial_members(life);
+        }
+    }
+
     /// Connects after a while, unless that is done or under way.
     pub fn dial_soon(&mut self, life: Life, peer: NodeId) {
         let delay = self.rng.random_range(1..60);
@@ -208,7 +222,7 @@ impl World {
             }
             Err(HelloRefusal::Elsewhere) => self.dial_soon(life, peer),
             Err(HelloRefusal::WentBack(seen)) => self.went_back(life, peer, seen),
-            Err(HelloRefusal::Removed) => self.removed(life),
+            Err(HelloRefusal::Removed) => self.removed(life, peer),
         }
     }
 }

@@ -36,6 +36,10 @@ pub struct Oracle {
     hashes: Vec<u64>,
     /// The first answer to each write (S18).
     answers: BTreeMap<(u64, u64), Applied>,
+    /// The memberships that were appended, by index and term.
+    memberships: BTreeMap<(Index, Term), Arc<Membership>>,
+    /// Memberships that were appended in this step, each with where the one before it stands.
+    appended: Vec<(Index, LogId)>,
     /// Pairs of memberships whose quorums were enumerated (S15).
     overlaps: Vec<(Arc<Membership>, Arc<Membership>)>,
 }
@@ -44,11 +48,6 @@ impl Oracle {
     /// Up to here is committed.
     pub fn committed(&self) -> Index {
         Index(self.committed.len() as u64)
-    }
-
-    /// Whether anybody has been elected in a term behind this one.
-    pub fn newest_leader(&self) -> Option<(Term, NodeId)> {
-        self.leaders.last_key_value().map(|(term, id)| (*term, *id))
     }
 
     /// The answer that a write of a session got first.
@@ -73,6 +72,30 @@ impl Oracle {
     pub fn founded(&mut self, cluster: ClusterId, membership: &Membership) {
         let first = self.cluster.get_or_insert_with(|| (cluster, membership.clone()));
         assert_eq!(first, &(cluster, membership.clone()), "founding gives one cluster or none");
+    }
+
+    /// The newest membership that is committed.
+    fn settled(&self) -> Option<(Index, &Arc<Membership>)> {
+        let committed = |(index, term): &(Index, Term)| {
+            self.committed_stamp(*index).is_some_and(|stamp| stamp.term == *term)
+        };
+        let mut newest = self.memberships.iter().rev();
+        newest.find(|(at, _)| committed(at)).map(|((index, _), membership)| (*index, membership))
+    }
+
+    /// Where the newest committed membership stands.
+    pub fn newest_membership(&self) -> Index {
+        self.settled().map_or(Index::ZERO, |(index, _)| index)
+    }
+
+    /// Whether a node is a member by what is committed.
+    pub fn is_member(&self, id: NodeId) -> bool {
+        self.settled().is_some_and(|(_, membership)| membership.contains(id))
+    }
+
+    /// Whether a node votes by what is committed.
+    pub fn is_voter(&self, id: NodeId) -> bool {
+        self.settled().is_some_and(|(_, membership)| membership.is_voter(id))
     }
 
     pub fn cluster(&self) -> Option<ClusterId> {
@@ -173,16 +196,25 @@ impl Oracle {
 
     /// S14, S15: a leader appends a membership.
     fn membership(&mut self, at: LogId, membership: &Arc<Membership>, log: &Mirror) {
+        self.memberships.insert((at.index, at.term), Arc::clone(membership));
         let mut former = log.memberships.iter().rev().filter(|(index, _)| *index < at.index);
         let Some((index, before)) = former.next() else { return };
-        let committed = self.committed();
-        assert!(*index <= committed, "S14: a membership at {at} before {index} is committed");
-        let end = self.committed_stamp(committed).expect("something is committed");
-        assert_eq!(end.term, at.term, "S14, M2: a membership before an entry of its own term");
+        self.appended.push((*index, at));
         let known = self.overlaps.iter().any(|(a, b)| a == before && b == membership);
         if !known {
             assert!(quorums::meet(before, membership), "S15: {before:?} and {membership:?}");
             self.overlaps.push((Arc::clone(before), Arc::clone(membership)));
+        }
+    }
+
+    /// S14: what the leader has just appended came after all former memberships were committed, and
+    /// after an entry of its own term was (M2).
+    fn one_change_at_a_time(&mut self) {
+        let committed = self.committed();
+        for (before, at) in std::mem::take(&mut self.appended) {
+            assert!(before <= committed, "S14: a membership at {at} before {before} is committed");
+            let end = self.committed_stamp(committed).expect("something is committed");
+            assert_eq!(end.term, at.term, "S14, M2: a membership before an entry of its own term");
         }
     }
 
@@ -259,6 +291,7 @@ impl Oracle {
                 );
             }
         }
+        self.one_change_at_a_time();
         if led {
             for peer in &now.peers {
                 let before = was.peers.iter().find(|other| other.id == peer.id);

@@ -9,6 +9,7 @@ use balsa::codec::snapshot::{Decoder, Encoder};
 use balsa::kv::{Frozen, Store};
 use balsa::raft::founding::{Answer, Founding, Letter, Record};
 use balsa::raft::message::{Append, Install};
+use balsa::raft::seats::Seats;
 use balsa::raft::{
     Boot, ClusterId, Effects, Envelope, Index, LogId, Message, Node, NodeId, Payload, Persist,
     PersistToken, RequestId, Restored, Seen, SendRange, SendSnapshot, SnapshotMeta, Term,
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use rand::Rng;
 
 use super::client::{Request, Said};
+use super::members::SEAT_OPTIONS;
 use super::world::{DirId, Event, Life, SeatId, TICK, World, say};
 
 /// A snapshot, as bytes.
@@ -78,6 +80,9 @@ pub struct Raft {
     snapshotting: bool,
     /// What the door goes by: what is known of each member, and the newest boot that has been here.
     pub seen: Arc<BTreeMap<NodeId, Seen>>,
+    pub seats: Seats,
+    /// A leader has said that this node is no member any more.
+    pub removed: bool,
     pub guests: BTreeMap<NodeId, Boot>,
     /// Connections to peers that are up.
     pub links: BTreeMap<NodeId, Life>,
@@ -107,6 +112,7 @@ impl World {
         let options = self.options;
         let Some(process) = &self.lives[life.0] else { return };
         let directory = &mut self.dirs[process.dir.0];
+        let cluster = directory.cluster.expect("a member has a cluster");
         let (log, restored) = MemoryLog::open(&directory.disk);
         directory.durable.compare(restored.hard_state, &restored.shape);
         directory.written.copy_from(&directory.durable);
@@ -132,6 +138,8 @@ impl World {
             store,
             seen,
             guests: BTreeMap::new(),
+            seats: Seats::new(cluster, SEAT_OPTIONS),
+            removed: false,
             written: PersistToken(0),
             syncing: None,
             synced: PersistToken(0),
@@ -175,7 +183,14 @@ impl World {
             self.oracle.role(life, id, soft, &self.dirs[dir.0].written);
             self.counts.role(soft, id);
         }
-        if effects.membership.is_some() {
+        if let Some(soft) = effects.soft_state
+            && soft.leader.is_some()
+        {
+            self.raft_mut(life).expect("it just acted").removed = false;
+        }
+        if let Some(membership) = &effects.membership {
+            say!(self, "{life:?} has the members {membership:?}");
+            self.change_interrupted(life, membership);
             self.dial_members(life);
         }
         if let Some(seen) = effects.seen {
@@ -436,6 +451,8 @@ impl World {
             self.found(life, None, |founding| founding.tick());
         }
         self.input(life, Node::tick);
+        self.tend_members(life);
+        self.close_idle(life);
         if let Some(latest) = stopping {
             self.stops(life, latest);
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use balsa::raft::founding::{AskRound, Asked, Letter, Record};
+use balsa::raft::seats::JoinAnswer;
 use balsa::raft::{
     Boot, ClusterId, Envelope, LogId, Node, NodeId, Options, RequestId, SnapshotMeta,
 };
@@ -17,6 +18,7 @@ use super::mirror::Mirror;
 use super::oracle::Oracle;
 use super::process::Process;
 use super::trace::Trace;
+use super::volumes::Copy;
 
 /// How many units of time a tick of the core is.
 pub const TICK: u64 = 10;
@@ -40,6 +42,8 @@ pub struct Seat {
     pub at: Option<Life>,
     /// The directory on the seat's volume.
     pub dir: Option<DirId>,
+    /// It was scaled down and never comes back.
+    pub gone: bool,
 }
 
 /// A data directory, as it is on its disk.
@@ -77,6 +81,12 @@ pub enum Event {
     Synced(Life),
     Apply(Life),
     SnapshotWritten(Life, SnapshotMeta),
+    /// A process asks who sits at a seat's address.
+    SeatQuestion(Life, String),
+    SeatAnswered(Life, String, Option<NodeId>),
+    Join(Life, SeatId),
+    JoinAnswered(Life, JoinAnswer),
+    Crash(Life),
     /// The founding record is durable up to here.
     RecordWritten(Life),
     /// A letter for the process at a seat, or, as an answer, for one life.
@@ -125,6 +135,7 @@ pub struct World {
     pub cuts: BTreeSet<(SeatId, SeatId)>,
     /// Every snapshot there ever was, by its last entry: equal ones are the same.
     pub snapshots: BTreeMap<LogId, super::process::Snapshot>,
+    pub copies: Vec<Copy>,
     pub clients: Vec<Client>,
     pub oracle: Oracle,
     pub counts: Counts,
@@ -183,6 +194,7 @@ impl World {
             lives: Vec::new(),
             cuts: BTreeSet::new(),
             snapshots: BTreeMap::new(),
+            copies: Vec::new(),
             clients: Vec::new(),
             oracle: Oracle::default(),
             counts: Counts::default(),
@@ -207,7 +219,7 @@ impl World {
     /// One more seat, with an empty directory.
     pub fn add_seat(&mut self) -> SeatId {
         let seat = SeatId(self.seats.len());
-        self.seats.push(Seat { name: format!("s{}", seat.0), at: None, dir: None });
+        self.seats.push(Seat { name: format!("s{}", seat.0), at: None, dir: None, gone: false });
         self.empty_volume(seat);
         seat
     }
@@ -262,6 +274,15 @@ impl World {
             Event::Synced(life) => self.synced(life),
             Event::Apply(life) => self.apply(life),
             Event::SnapshotWritten(life, meta) => self.snapshot_written(life, meta),
+            Event::SeatQuestion(life, name) => self.seat_is_asked(life, name),
+            Event::SeatAnswered(life, name, there) => {
+                if let Some(raft) = self.raft_mut(life) {
+                    raft.seats.answered(&name, there);
+                }
+            }
+            Event::Join(life, seat) => self.join_arrives(life, seat),
+            Event::JoinAnswered(life, answer) => self.join_answered(life, answer),
+            Event::Crash(life) => self.crash_in_a_change(life),
             Event::RecordWritten(life) => self.record_written(life),
             Event::Letter(letter, seat, answer_to) => self.letter_arrives(letter, seat, answer_to),
             Event::Ask(life, round) => self.asks(life, round),
@@ -308,6 +329,11 @@ impl World {
     pub fn running(&self) -> Vec<Life> {
         let lives = self.lives.iter().enumerate();
         lives.filter(|(_, process)| process.is_some()).map(|(at, _)| Life(at)).collect()
+    }
+
+    /// The process that has a directory open.
+    pub fn life_of(&self, dir: DirId) -> Option<Life> {
+        self.lives.iter().position(|it| it.as_ref().is_some_and(|it| it.dir == dir)).map(Life)
     }
 
     /// Whoever believes to lead, in the order of their starts.

@@ -76,15 +76,16 @@ impl Agreement {
     }
 
     /// Hears the verdict on an index: the hash that a majority has, or none if there is no majority of
-    /// equal ones. Returns why this node has to start over, if its own content is not the majority's;
-    /// whoever cannot tell, because it does not know that index, changes nothing.
-    pub fn heed(&self, index: Index, majority: Option<u64>) -> Option<Arc<str>> {
+    /// equal ones. Returns whether this node has to start over, because its own content is not the
+    /// majority's; whoever cannot tell, because it does not know that index, changes nothing.
+    #[must_use]
+    pub fn heed(&self, index: Index, majority: Option<u64>) -> bool {
         let former = self.withheld.load();
         if let Some(former) = &*former
             && former.diverged
         {
             // Equal again by chance, or not: what was served meanwhile was wrong.
-            return Some(Arc::clone(&former.why));
+            return true;
         }
         let Some(majority) = majority else {
             if former.is_none() {
@@ -95,24 +96,23 @@ impl Agreement {
                 tracing::error!("{why}");
                 self.withheld.store(Some(Arc::new(Withheld { why: why.into(), diverged: false })));
             }
-            return None;
+            return false;
         };
-        let own = self.history().at(index)?;
+        let Some(own) = self.history().at(index) else { return false };
         if own == majority {
             if former.is_some() {
                 tracing::info!(%index, "a majority has the same content as this node; it serves again");
                 self.withheld.store(None);
             }
-            return None;
+            return false;
         }
-        let why: Arc<str> = format!(
+        let why = format!(
             "this node's content as of entry {index} is not that of the majority (hash {own:016x}, theirs \
              {majority:016x})"
-        )
-        .into();
+        );
         tracing::error!("{why}; it serves nothing more, and starts over with a copy of theirs");
-        self.withheld.store(Some(Arc::new(Withheld { why: Arc::clone(&why), diverged: true })));
-        Some(why)
+        self.withheld.store(Some(Arc::new(Withheld { why: why.into(), diverged: true })));
+        true
     }
 
     /// Why nothing is served, if a verdict forbids it.
@@ -167,27 +167,28 @@ mod tests {
     #[test]
     fn without_a_majority_nothing_is_served_until_there_is_one() {
         let agreement = agreement();
-        assert_eq!(agreement.heed(Index(2), Some(20)), None);
+        assert!(!agreement.heed(Index(2), Some(20)));
         assert_eq!(agreement.withheld(), None);
-        assert_eq!(agreement.heed(Index(2), None), None);
+        assert!(!agreement.heed(Index(2), None));
         let refusal = agreement.refusal().expect("withheld");
         assert_eq!(refusal.code, Code::Unavailable);
         assert!(refusal.message.contains("no majority"), "{refusal}");
-        assert_eq!(agreement.heed(Index(7), Some(70)), None, "an index it does not know");
+        assert!(!agreement.heed(Index(7), Some(70)), "an index it does not know");
         assert!(agreement.withheld().is_some());
-        assert_eq!(agreement.heed(Index(2), Some(20)), None);
+        assert!(!agreement.heed(Index(2), Some(20)));
         assert_eq!(agreement.withheld(), None);
     }
 
     #[test]
     fn whoever_differs_from_the_majority_starts_over_and_serves_nothing_more() {
         let agreement = agreement();
-        assert_eq!(agreement.heed(Index(2), None), None);
-        let why = agreement.heed(Index(2), Some(21)).expect("differs");
+        assert!(!agreement.heed(Index(2), None));
+        assert!(agreement.heed(Index(2), Some(21)));
+        let why = agreement.withheld().expect("withheld");
         assert!(why.contains("entry 2") && why.contains("0000000000000015"), "{why}");
         // Neither agreement by chance nor another verdict brings it back.
         for (index, majority) in [(1, Some(10)), (2, Some(20)), (2, None), (7, Some(70))] {
-            assert_eq!(agreement.heed(Index(index), majority).as_deref(), Some(&*why));
+            assert!(agreement.heed(Index(index), majority));
             assert_eq!(agreement.withheld().as_deref(), Some(&*why));
         }
     }
@@ -198,6 +199,6 @@ mod tests {
         assert_eq!(agreement.newest(), Some((Index(2), 20)));
         let more: Vec<_> = (3..20_000).map(|index| (Index(index), index)).collect();
         agreement.note(&more);
-        assert!(agreement.heed(Index(2), Some(21)).is_some());
+        assert!(agreement.heed(Index(2), Some(21)));
     }
 }

@@ -1,13 +1,14 @@
 //! The auditor: while this node leads, it asks every other member once a second for the hash of its
 //! content as of this node's newest applied index, has the answers judged
 //! ([`raft::audit`](crate::raft::audit)), and tells the verdict to all of them (S5). The asked wait for
-//! the index, so that one question suffices however far they lag.
+//! the index half as long as the call may take, so that one question suffices although they lag.
 //!
 //! A node whose content is not the majority's serves nothing more and starts over; this one, should it
 //! be the one, hands the leadership over first. Without a majority nobody serves until there is one.
 //!
 //! It has a connection of its own to each member, dialed anew with the next round when it is lost:
-//! nothing here may delay heartbeats or votes. What when full? One round is under way at a time.
+//! nothing here may delay heartbeats or votes. What when full? One round is under way at a time; the
+//! next one begins when it has ended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use actix::prelude::*;
 use futures_util::future::join_all;
 
 use crate::codec::peer::{Audit, AuditAsk, AuditReply};
+use crate::config::NodeConfig;
 use crate::raft::audit::{Verdict, judge};
 use crate::raft::{Index, Member, Membership, NodeId, RoleKind, Term};
 use crate::rpc::{Connection, Dialer, Expect, Method, Purpose};
@@ -31,36 +33,38 @@ use super::supervisor::hand_over;
 /// How often the members are compared.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long a member that lags is waited for; it answers from the moment at which it has applied the
-/// index.
-pub const LAG: Duration = Duration::from_millis(500);
-
-/// For one call: the lag and the way.
+/// For one call, at least; half of it is for the lag of the asked, who hears with the next heartbeat of
+/// what is committed.
 const CALL: Duration = Duration::from_secs(1);
 
 /// For a connection.
 const DIAL: Duration = Duration::from_secs(2);
+
+/// Why a node starts over whose content is not the majority's.
+pub const DIVERGED: &str = "diverged";
 
 /// See the module.
 pub struct Auditor {
     desk: Arc<Desk>,
     node: Addr<Node>,
     start_over: Recipient<StartOver>,
-    /// How long a hand-over may take.
-    patience: Duration,
+    /// How long a hand-over may take: an election timeout.
+    election: Duration,
     lines: BTreeMap<NodeId, Connection>,
     /// A round is under way.
     busy: bool,
     /// This node is about to start over.
     leaving: bool,
-    /// What was last said of a verdict.
-    said: Option<String>,
+    /// The last verdict was that members differ, and it has been said.
+    said: bool,
 }
 
 /// What a call needs.
 struct Desk {
     standing: Arc<Standing>,
     dialer: Arc<Dialer>,
+    /// For one call.
+    patience: Duration,
 }
 
 /// The answers of one round.
@@ -72,24 +76,35 @@ struct Round {
 }
 
 impl Auditor {
-    /// An auditor; `patience` is how long a hand-over may take.
+    /// An auditor of this node.
     #[must_use]
     pub fn new(
+        config: &NodeConfig,
         standing: Arc<Standing>,
         dialer: Arc<Dialer>,
         node: Addr<Node>,
         start_over: Recipient<StartOver>,
-        patience: Duration,
     ) -> Auditor {
-        let (desk, lines) = (Arc::new(Desk { standing, dialer }), BTreeMap::new());
-        Auditor { desk, node, start_over, patience, lines, busy: false, leaving: false, said: None }
+        let patience = CALL.max(config.tick * config.raft.heartbeat_ticks * 4);
+        let election = config.tick * config.raft.election_ticks.1;
+        let (desk, lines) = (Arc::new(Desk { standing, dialer, patience }), BTreeMap::new());
+        Auditor {
+            desk,
+            node,
+            start_over,
+            election,
+            lines,
+            busy: false,
+            leaving: false,
+            said: false,
+        }
     }
 
     fn begin_round(&mut self, ctx: &mut Context<Self>) {
         let present = self.desk.standing.present();
         if present.soft_state.role != RoleKind::Leader {
             self.lines.clear();
-            self.said = None;
+            self.said = false;
             return;
         }
         if self.busy || self.leaving {
@@ -121,20 +136,20 @@ impl Auditor {
         for (id, connection) in &self.lines {
             let ask = AuditAsk::Verdict { index, hash: majority };
             let audit = Audit { from: self.desk.standing.own.node_id, to: *id, term, ask };
-            let connection = connection.clone();
+            let (desk, connection) = (Arc::clone(&self.desk), connection.clone());
             actix_rt::spawn(async move {
                 // Whom it does not reach hears the next one.
-                let _: Option<AuditReply> = call(&connection, &audit).await;
+                let _ = desk.call(&connection, &audit).await;
             });
         }
-        if let Some(reason) = self.desk.standing.agreement.heed(index, majority) {
+        if self.desk.standing.agreement.heed(index, majority) {
             self.leaving = true;
             let (desk, node) = (Arc::clone(&self.desk), self.node.clone());
-            let (start_over, patience) = (self.start_over.clone(), self.patience);
+            let (start_over, election) = (self.start_over.clone(), self.election);
             actix_rt::spawn(async move {
-                hand_over(&node, &desk.standing, patience).await;
+                hand_over(&node, &desk.standing, election).await;
                 // Once a process; it must not be lost.
-                start_over.deliver(StartOver { reason });
+                start_over.deliver(StartOver { reason: DIVERGED.into() });
             });
         }
     }
@@ -147,28 +162,20 @@ impl Auditor {
         membership: &Membership,
         hashes: &BTreeMap<NodeId, u64>,
     ) {
-        let names = |ids: &mut dyn Iterator<Item = NodeId>| {
-            let name = |id| membership.members.get(&id).map(|member: &Member| member.name.as_str());
-            ids.filter_map(name).collect::<Vec<_>>().join(", ")
-        };
-        let news = match verdict {
+        let wrong = match verdict {
             Verdict::Open => return,
-            Verdict::Majority { outsiders, .. } if outsiders.is_empty() => None,
-            Verdict::Majority { outsiders, .. } => {
-                let who = names(&mut outsiders.iter().copied());
-                Some(format!("the content of {who} is not that of the majority"))
-            }
-            Verdict::NoMajority => {
-                let who = names(&mut hashes.keys().copied());
-                Some(format!("no majority of equal content among {who}"))
-            }
+            Verdict::Majority { outsiders, .. } => !outsiders.is_empty(),
+            Verdict::NoMajority => true,
         };
-        if let Some(news) = &news
-            && self.said.as_ref() != Some(news)
-        {
-            tracing::error!(%index, ?hashes, "{news}");
+        if wrong && !self.said {
+            let named = |(id, hash): (&NodeId, &u64)| {
+                let member = membership.members.get(id)?;
+                Some(format!("{} {hash:016x}", member.name))
+            };
+            let hashes = hashes.iter().filter_map(named).collect::<Vec<_>>().join(", ");
+            tracing::error!(%index, hashes, "the members differ in their content");
         }
-        self.said = news;
+        self.said = wrong;
     }
 }
 
@@ -218,17 +225,17 @@ impl Desk {
                 }
             }
         };
-        let reply: Option<AuditReply> = call(&line, &audit).await;
-        (audit.to, Some(line), reply.and_then(|reply| reply.hash))
+        let hash = self.call(&line, &audit).await;
+        (audit.to, Some(line), hash)
     }
-}
 
-async fn call(connection: &Connection, audit: &Audit) -> Option<AuditReply> {
-    match connection.call_timeout(Method::RaftAudit, audit, CALL).await {
-        Ok(reply) => Some(reply),
-        Err(error) => {
-            tracing::debug!(to = %audit.to, %error, "an audit was not answered");
-            None
+    async fn call(&self, line: &Connection, audit: &Audit) -> Option<u64> {
+        match line.call_timeout::<_, AuditReply>(Method::RaftAudit, audit, self.patience).await {
+            Ok(reply) => reply.hash,
+            Err(error) => {
+                tracing::debug!(to = %audit.to, %error, "an audit was not answered");
+                None
+            }
         }
     }
 }

@@ -10,8 +10,11 @@ use bytes::Bytes;
 
 use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal};
 use crate::kv;
+use crate::raft::founding::Answer;
+use crate::raft::seats::{Join, SeatQuestion};
 use crate::raft::{
-    Boot, Envelope, Index, LogId, NodeId, RequestId, Seen, SendRange, SendSnapshot, SnapshotMeta,
+    Boot, ClusterId, Envelope, Index, LogId, NodeId, RequestId, Seen, SendRange, SendSnapshot,
+    SnapshotMeta,
 };
 use crate::rpc::{Connection, Responder};
 
@@ -338,4 +341,82 @@ pub struct Stop {
 pub struct StartOver {
     /// For the log, and for the name under which the directory is kept.
     pub reason: Arc<str>,
+}
+
+/// A node asks to be taken in. Connection → node. May be lost or repeated; the node asks again. Full:
+/// refused as busy.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct JoinAsked {
+    /// Who; the connection has proved its seat and its node id.
+    pub join: Join,
+    /// Takes the answer.
+    pub reply: Responder,
+}
+
+/// What an admin wants of the members, by the names of seats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Take the node at this address in.
+    Add {
+        /// The seat.
+        name: String,
+        /// Where its node is reached.
+        address: String,
+    },
+    /// Let a learner vote.
+    Promote {
+        /// The seat.
+        name: String,
+    },
+    /// Remove whoever sits there.
+    Remove {
+        /// The seat.
+        name: String,
+    },
+    /// Let the seat's voter lead.
+    Transfer {
+        /// The seat.
+        name: String,
+    },
+}
+
+/// An admin's order. Connection → node. Never lost silently: it is answered when it is carried out, or
+/// cannot be, or has taken too long. Full: refused as busy before any work.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Ordered {
+    /// What is wanted.
+    pub order: Order,
+    /// Takes the answer.
+    pub reply: Responder,
+}
+
+/// A seat's address was asked who is there. Asking task → node. One for each question, each with a
+/// deadline, and questions are bounded by the seats.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AddressAnswered {
+    /// Who was looked for, and where.
+    pub question: SeatQuestion,
+    /// For which of an admin's orders; none: for the policy of the seats.
+    pub order: Option<u64>,
+    /// The answer, or why there is none.
+    pub answer: Result<Answer, String>,
+}
+
+/// Which cluster this node may be taken into at the moment: the only one there is, as long as the node
+/// has none and holds no draft. Founder → joiner, whenever that changes; never lost.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ClusterHeard(pub Option<ClusterId>);
+
+/// A cluster has taken this node in: the entry that says so is committed. Joiner → founder, which writes
+/// it down and passes it on to the supervisor, which starts the member with an empty log. Never lost;
+/// repeats are ignored.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TakenIn {
+    /// The cluster.
+    pub cluster_id: ClusterId,
 }

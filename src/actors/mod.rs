@@ -15,7 +15,7 @@
 //!   └──────────────┘                       │            ├───────────────────────►│ Replicator │─► peer
 //!                                          │            │◄── ReplyReceived, PeerGone ─────────┤ (one each)
 //!                                          └────────────┘                        └────────────┘
-//!   Founder: before there is a Node.   Supervisor: starts, watches, stops all of it.
+//!   Founder, Joiner: before there is a Node.   Supervisor: starts, watches, stops all of it.
 //!   Auditor: compares the stores while this node leads.
 //! ```
 //!
@@ -41,11 +41,15 @@ pub mod election_timer;
 pub mod fatal;
 pub mod founder;
 pub mod gate;
+pub mod inquirer;
+pub mod joiner;
 pub mod leave;
 pub mod log_source;
+pub mod membership;
 pub mod messages;
 pub mod node;
 pub mod peers;
+pub mod refusals;
 pub mod replication;
 pub mod replicator;
 pub mod rpc_listener;

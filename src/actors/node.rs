@@ -24,6 +24,7 @@ use super::disk_thread::DiskEvent;
 use super::election_timer::NewestTick;
 use super::fatal;
 use super::log_source::LogSource;
+use super::membership::Steward;
 use super::messages::{
     Applied, Apply, DiskReported, Freeze, Froze, HandOver, Introduced, NoteSeen, PeerGone,
     PersistBatch, Propose, PurgeLog, Read, ReadIndex, RefuseReads, ReplyReceived, RequestReceived,
@@ -57,17 +58,19 @@ pub struct Neighbours {
     pub desk: Desk,
     /// Receives them.
     pub receiver: Receiver,
+    /// Looks after the members.
+    pub steward: Steward,
 }
 
 /// See the module.
 pub struct Node {
-    core: raft::Node,
+    pub(super) core: raft::Node,
     log: LogSource,
-    standing: Arc<Standing>,
+    pub(super) standing: Arc<Standing>,
     newest_tick: NewestTick,
     /// The newest tick that has been accounted for.
     ticked: u64,
-    neighbours: Neighbours,
+    pub(super) neighbours: Neighbours,
     /// The newest batch handed to the disk, and the newest one completed in order.
     issued: PersistToken,
     completed: PersistToken,
@@ -116,7 +119,7 @@ impl Node {
     }
 
     /// Runs what one input caused, in the order of the contract.
-    fn run(&mut self, effects: Effects) {
+    pub(super) fn run(&mut self, effects: Effects) {
         let soft_state = effects.soft_state;
         if soft_state.is_some() || effects.membership.is_some() {
             // First of all, so that nothing read for a lost leadership is sent any more (S2).
@@ -309,6 +312,7 @@ impl Handler<TickElapsed> for Node {
         }
         let effects = self.core.tick();
         self.run(effects);
+        self.look_after_members();
     }
 }
 
@@ -454,6 +458,7 @@ impl Handler<HandOver> for Node {
     type Result = bool;
 
     fn handle(&mut self, _: HandOver, _: &mut Self::Context) -> bool {
+        self.neighbours.steward.stop();
         let Some(to) = self.core.successor() else { return false };
         let (result, effects) = self.core.transfer(to);
         self.run(effects);

@@ -15,8 +15,9 @@ use crate::kv;
 use crate::rpc::{Dialer, Limits, Tls};
 use crate::storage::{DataDir, RealFs, StorageError};
 
-use super::founder::Founder;
+use super::founder::{self, Founder, Listeners};
 use super::gate::Gate;
+use super::joiner::{self, Joiner};
 use super::rpc_listener::RpcListener;
 use super::service::NodeService;
 use super::standing::{Own, Standing};
@@ -176,6 +177,8 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
 
     let founder_context = Context::<Founder>::new();
     let founder = founder_context.address();
+    let joiner_founder = founder.clone();
+    let joiner_context = Context::<Joiner>::new();
     let supervisor_context = Context::<Supervisor>::new();
     let supervisor = supervisor_context.address();
     let gate = Gate::new(REQUESTS_MAX, REQUEST_BYTES_MAX);
@@ -195,7 +198,11 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         Arc::clone(&directory),
         Arc::clone(&dialer),
         Arc::clone(&standing),
-        supervisor.clone().recipient(),
+        Listeners {
+            founded: supervisor.clone().recipient(),
+            taken_in: supervisor.clone().recipient(),
+            heard: joiner_context.address().recipient(),
+        },
     );
     match founder {
         Ok(founder) => founder_context.run(founder),
@@ -205,6 +212,14 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
         }
         Err(error) => return Err(disk(&error)),
     };
+    joiner_context.run(Joiner::new(joiner::Plan {
+        advertise: config.advertise.clone(),
+        seeds: founder::seeds(&config),
+        dialer: Arc::clone(&dialer),
+        standing: Arc::clone(&standing),
+        founder: joiner_founder.recipient(),
+        supervisor: supervisor.clone().recipient(),
+    }));
     supervisor_context.run(Supervisor::new(Plan {
         config,
         directory,

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
@@ -22,16 +23,17 @@ use crate::codec::peer::{Audit, AuditAsk, AuditReply, Chunk};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
-use crate::raft::{Index, Message, NodeId, NodeStatus};
+use crate::raft::{Index, Membership, Message, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
-use super::auditor;
+use super::auditor::DIVERGED;
 use super::deliver::Deliver;
 use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
 use super::gate::Gate;
 use super::log_source::LogSource;
+use super::membership::calls;
 use super::messages::{
     Introduced, Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status,
     Stop, TakeSnapshot, Waiter,
@@ -77,6 +79,9 @@ const PAGES_MAX: usize = 4;
 
 /// `Raft.Audit` answered at once: only a leader asks, once a second.
 const AUDITS_MAX: usize = 8;
+
+/// How long one waits for its index at most, whatever its caller would bear.
+const AUDIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Commands shorter than this are copied out of the buffer they were received in. The log keeps recent
 /// commands in memory, and a slice of some bytes would keep its whole read buffer.
@@ -193,9 +198,12 @@ impl NodeService {
                 let Ok(permit) = Arc::clone(&self.audits).try_acquire_owned() else {
                     return call.reply.refuse(busy());
                 };
+                // The rest is for the way back.
+                let left = call.deadline.saturating_duration_since(Instant::now());
+                let patience = AUDIT_WAIT_MAX.min(left / 2);
                 tokio::spawn(async move {
                     let _permit = permit;
-                    let hash = standing.agreement.hash_at(index, auditor::LAG).await;
+                    let hash = standing.agreement.hash_at(index, patience).await;
                     call.reply.send(&AuditReply { hash });
                 });
             }
@@ -205,9 +213,9 @@ impl NodeService {
                     let message = format!("{} does not lead term {}", audit.from, soft_state.term);
                     return call.reply.refuse(Refusal::new(Code::Unavailable, message));
                 }
-                if let Some(reason) = standing.agreement.heed(index, hash) {
+                if standing.agreement.heed(index, hash) {
                     // One for each verdict, and the supervisor ignores repeats; it must hear it.
-                    self.start_over.deliver(StartOver { reason });
+                    self.start_over.deliver(StartOver { reason: DIVERGED.into() });
                 }
                 call.reply.send(&AuditReply { hash: None });
             }
@@ -412,14 +420,14 @@ impl Service for NodeService {
                 }
                 (Method::RaftSnapshot, Some(member)) => self.chunk(member, peer, call),
                 (Method::NodeSnapshot, Some(member)) => self.snapshot(member, call.reply),
+                (Method::BootJoin, Some(member)) => calls::join(&member.node, peer, call),
                 (
-                    Method::BootJoin
-                    | Method::ClusterAdd
+                    Method::ClusterAdd
                     | Method::ClusterPromote
                     | Method::ClusterRemove
                     | Method::ClusterTransfer,
-                    Some(_),
-                ) => call.reply.refuse(Refusal::new(Code::Unavailable, "not here yet")),
+                    Some(member),
+                ) => calls::order(&member.node, call),
                 (Method::ClusterMembers, Some(member)) => self.members(member, call.reply),
                 (Method::NodeReplication, Some(member)) => self.replication(member, call),
             }
@@ -492,6 +500,17 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
     }
 }
 
+/// While a change of the voters is under way, who only votes in the old or in the new membership is on
+/// its way out or in.
+fn role_of(id: NodeId, membership: &Membership) -> &'static str {
+    match (membership.voters.contains(&id), membership.outgoing.contains(&id)) {
+        (true, false) if membership.is_joint() => "joining",
+        (true, _) => "voter",
+        (false, true) => "leaving",
+        (false, false) => "learner",
+    }
+}
+
 fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
     let present = standing.present();
     let mut members: Vec<MemberStatus> = present
@@ -499,7 +518,7 @@ fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
         .members
         .iter()
         .map(|(id, member)| {
-            let role = if present.membership.is_voter(*id) { "voter" } else { "learner" };
+            let role = role_of(*id, &present.membership);
             let peer = status.peers.iter().find(|peer| peer.id == *id);
             let own = (*id == status.id).then_some(status.persisted);
             MemberStatus {

@@ -19,9 +19,9 @@ use actix_rt::ArbiterHandle;
 use crate::config::{NodeConfig, OnDamage};
 use crate::exit::Exit;
 use crate::kv;
-use crate::raft::{self, Restored, RoleKind};
+use crate::raft::{self, ClusterId, Restored, RoleKind, SeatOptions, Seats};
 use crate::rpc::Dialer;
-use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
+use crate::storage::{Batch, DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
 use super::applier::{self, Applier};
 use super::auditor::Auditor;
@@ -30,9 +30,13 @@ use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
+use super::inquirer::Inquirer;
 use super::leave::stay_while_needed;
 use super::log_source::LogSource;
-use super::messages::{DiskReported, FinishDisk, HandOver, SnapshotReported, StartOver, Stop};
+use super::membership::{Steward, asking};
+use super::messages::{
+    DiskReported, FinishDisk, HandOver, SnapshotReported, StartOver, Stop, TakenIn,
+};
 use super::node::{Neighbours, Node};
 use super::peers::{Line, Peers};
 use super::replicator::{Common, Patience, Replicator};
@@ -102,19 +106,40 @@ impl Supervisor {
         Supervisor { plan, running: None, stopping: false }
     }
 
+    /// The node is in a cluster: starts the member, once a process.
+    fn begin(&mut self, cluster_id: ClusterId, first: Option<&Batch>) {
+        if self.running.is_some() {
+            return;
+        }
+        match self.start_member(cluster_id, first) {
+            Ok(()) => {}
+            Err(error @ StorageError::Damaged { .. })
+                if self.plan.config.on_damage == OnDamage::Replace =>
+            {
+                tracing::error!("{error}");
+                start_over(&self.plan.directory, "damaged");
+            }
+            Err(error) => fatal::storage(&error),
+        }
+    }
+
+    /// Starts what makes a member: over the log as it is, with `first` in it if it is empty and the
+    /// cluster was founded here, or with nothing if the node was taken in.
     fn start_member(
         &mut self,
-        founded: &Founded,
-        start_over: Recipient<StartOver>,
+        cluster_id: ClusterId,
+        first: Option<&Batch>,
     ) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
-        directory.write_cluster(founded.cluster_id)?;
+        directory.write_cluster(cluster_id)?;
         let options = LogOptions::default();
         let (mut wal, mut restored) = directory.open_log(options)?;
-        if restored.shape.last() == raft::LogId::ZERO {
+        if let Some(first) = first
+            && restored.shape.last() == raft::LogId::ZERO
+        {
             // The founding decided and is on disk; the log begins with its membership. A crash between
             // the two leads here again.
-            wal.append(&founded.first_batch())?;
+            wal.append(first)?;
             wal.sync()?;
             drop(wal);
             (wal, restored) = directory.open_log(options)?;
@@ -128,7 +153,7 @@ impl Supervisor {
         let own = standing.own.clone();
         tracing::info!(
             node = %own.node_id,
-            cluster = %founded.cluster_id,
+            cluster = %cluster_id,
             term = hard_state.term.0,
             last = %shape.last(),
             snapshot = store.applied().0,
@@ -157,7 +182,7 @@ impl Supervisor {
         standing.publish_seen(Arc::new(core.seen().clone()));
         let status = core.status();
         standing.publish(Present {
-            cluster_id: Some(founded.cluster_id),
+            cluster_id: Some(cluster_id),
             soft_state: status.soft_state,
             membership: Arc::new(core.membership().clone()),
             waiting: None,
@@ -192,8 +217,16 @@ impl Supervisor {
             let (answers, gone) = (answers.clone(), gone.clone());
             Line::to(&Replicator::new(peer, common.clone(), answers, gone, random()).start())
         });
+        let ticks = |time: Duration| (time.as_nanos() / config.tick.as_nanos().max(1)) as u64;
+        let seats = SeatOptions {
+            limit_ticks: ticks(config.seat_limit),
+            retirement_ticks: ticks(config.retirement),
+        };
+        let inquirer = Inquirer::new(Arc::clone(dialer), Arc::clone(standing));
+        let asking = asking(inquirer, node.clone().recipient());
+        let steward = Steward::new(Seats::new(cluster_id, seats), config.tick, asking);
         let reports = node.clone().recipient::<SnapshotReported>();
-        let taker = Taker::start(snapshots.clone(), founded.cluster_id, move |taking| {
+        let taker = Taker::start(snapshots.clone(), cluster_id, move |taking| {
             // One for each snapshot; the node must hear it.
             reports.deliver(SnapshotReported(taking));
         })
@@ -216,6 +249,7 @@ impl Supervisor {
             peers,
             desk,
             receiver: receiver.clone(),
+            steward,
         };
         context.run(Node::new(
             core,
@@ -232,8 +266,8 @@ impl Supervisor {
         });
         service.joined(Member { node: node.clone(), log, receiver });
         let (audited, dialer) = (Arc::clone(standing), Arc::clone(dialer));
-        let patience = config.tick * config.raft.election_ticks.1;
-        let auditor = Auditor::new(audited, dialer, node.clone(), start_over, patience).start();
+        let start_over = self.plan.own.clone().recipient();
+        let auditor = Auditor::new(config, audited, dialer, node.clone(), start_over).start();
         self.running = Some(Running { node, storage, applier, auditor, timer });
         Ok(())
     }
@@ -326,20 +360,16 @@ impl Actor for Supervisor {
 impl Handler<Founded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, founded: Founded, ctx: &mut Self::Context) {
-        if self.running.is_some() {
-            return;
-        }
-        match self.start_member(&founded, ctx.address().recipient()) {
-            Ok(()) => {}
-            Err(error @ StorageError::Damaged { .. })
-                if self.plan.config.on_damage == OnDamage::Replace =>
-            {
-                tracing::error!("{error}");
-                start_over(&self.plan.directory, "damaged");
-            }
-            Err(error) => fatal::storage(&error),
-        }
+    fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
+        self.begin(founded.cluster_id, Some(&founded.first_batch()));
+    }
+}
+
+impl Handler<TakenIn> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: TakenIn, _: &mut Self::Context) {
+        self.begin(message.cluster_id, None);
     }
 }
 

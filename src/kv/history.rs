@@ -26,6 +26,7 @@ impl History {
     pub fn note(&mut self, index: Index, hash: u64) {
         if index != self.last.next() {
             self.hashes.clear();
+            self.asked = None;
         }
         if self.hashes.len() == HISTORY_MAX {
             self.hashes.pop_front();

@@ -59,8 +59,11 @@ impl Greeting {
     }
 
     fn suffices(&self, own: NodeId, membership: &Membership) -> bool {
+        let seat = |id: &NodeId| membership.members.get(id).map(|member| &member.name);
         let enough = |half: &BTreeSet<NodeId>| {
-            let voters = half.len() + usize::from(!half.contains(&own));
+            let has_place = half.contains(&own)
+                || seat(&own).is_some() && half.iter().any(|voter| seat(voter) == seat(&own));
+            let voters = half.len() + usize::from(!has_place);
             let counts = |id: &&NodeId| half.contains(*id) || !membership.is_voter(**id);
             let greeted = self.greeted.iter().filter(|id| **id != own).filter(counts).count();
             greeted + 1 >= quorum::majority(voters)

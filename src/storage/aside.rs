@@ -213,7 +213,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn list(fs: &dyn Fs, path: &Path) -> Result<Vec<String>, StorageError> {

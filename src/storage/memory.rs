@@ -109,6 +109,17 @@ impl MemoryDisk {
         disk.common = Some(disk.written.entries.len());
     }
 
+    /// Another disk that holds what this one would hold after a loss of power: a volume's copy.
+    #[must_use]
+    pub fn copy(&self) -> MemoryDisk {
+        let disk = self.lock();
+        let content = disk.durable.clone();
+        let common = Some(content.entries.len());
+        let offered = disk.offered.clone();
+        let copy = Disk { written: content.clone(), durable: content, common, offered };
+        MemoryDisk(Arc::new(Mutex::new(copy)))
+    }
+
     /// Another node's snapshot is here as a whole, checked and durable: it can be installed.
     pub fn offer_snapshot(&self, snapshot: SnapshotMeta) {
         self.lock().offered.insert(snapshot.last, snapshot);

@@ -4,7 +4,8 @@
 //!
 //! - [`fs`] is the file system in few calls, [`faulty`] one that fails, fills up and loses power.
 //! - `record` is the unit on disk; `segment` a file of records; `small_file` an atomic little file.
-//! - `scan` reads records back, `replay` adds them up, `recovery` decides what a broken one means.
+//! - `scan` reads records back, `replay` adds them up, `recovery` decides what a broken one means
+//!   and `tail` what a start goes on with.
 //! - [`wal`] writes, `reader` reads, [`memory`] does both without a disk, for tests.
 //! - [`snapshot`] keeps the state up to one entry in a file of checked pieces.
 //! - [`directory`] owns the data directory: its lock, its identity, the log and the snapshots in it;
@@ -76,6 +77,7 @@ mod scan;
 mod segment;
 mod small_file;
 pub mod snapshot;
+mod tail;
 pub mod wal;
 
 use std::collections::BTreeMap;

@@ -385,6 +385,34 @@ mod tests {
     }
 
     #[test]
+    fn what_was_added_later_stays_as_it_is_and_older_bytes_are_read() {
+        let content =
+            HardStateRecord { hard_state: hard_state(), seen: BTreeMap::new(), all_seen: true };
+        let mut record = Vec::new();
+        write_named(&mut record, &content);
+        assert_eq!(hex(&record), "");
+        let header = SegmentHeader {
+            capacity: 4096,
+            hard_state: hard_state(),
+            seen: BTreeMap::new(),
+            reached: Index(9),
+            begins_log: true,
+        };
+        let mut record = Vec::new();
+        write_named(&mut record, &header);
+        assert_eq!(hex(&record), "");
+        #[derive(serde::Serialize)]
+        struct Older {
+            capacity: u64,
+            hard_state: HardState,
+        }
+        let mut older = Vec::new();
+        write_named(&mut older, &Older { capacity: 4096, hard_state: hard_state() });
+        let read: SegmentHeader = rmp_serde::from_slice(&older).unwrap();
+        assert_eq!((read.reached, read.begins_log), (Index::ZERO, false));
+    }
+
+    #[test]
     fn what_is_encoded_is_decoded() {
         for payload in [
             Payload::Noop,

@@ -96,7 +96,8 @@ impl Replay {
         }
     }
 
-    fn reach(&mut self, index: Index) {
+    /// Notes that there was an entry of this index.
+    pub(crate) fn reach(&mut self, index: Index) {
         self.reached = self.reached.max(index);
     }
 

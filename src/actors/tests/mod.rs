@@ -23,6 +23,7 @@ use super::deliver::Deliver;
 use super::disk_thread::DiskThread;
 use super::election_timer::NewestTick;
 use super::log_source::LogSource;
+use super::membership::Steward;
 use super::messages::{DiskReported, RequestReceived, SnapshotReported};
 use super::node::{Neighbours, Node};
 use super::peers::Peers;
@@ -38,7 +39,8 @@ use crate::kv::command::{Command, Operation, Write};
 use crate::raft::message::{Append, Heartbeat, ReadRound};
 use crate::raft::{
     self, Boot, ClusterId, Entry, Envelope, HardState, Index, LogId, LogShape, Member, Membership,
-    Message, NodeId, Options, Payload, RequestId, Restored, Seen, SnapshotMeta, Term,
+    Message, NodeId, Options, Payload, RequestId, Restored, SeatOptions, Seats, Seen, SnapshotMeta,
+    Term,
 };
 use crate::rpc::{Method, Responder};
 use crate::storage::{
@@ -210,7 +212,9 @@ impl World {
         let receiver = Receiver::start(snapshots.clone(), Arc::clone(&standing)).unwrap();
         let lines = peers::Lines::default();
         let peers = Peers::new(NodeId(1), farewell, lines.starter());
-        let neighbours = Neighbours { storage, applier, peers, desk, receiver };
+        let seats = Seats::new(CLUSTER, SeatOptions::default());
+        let steward = Steward::new(seats, Duration::from_millis(10), Box::new(|_, _| {}));
+        let neighbours = Neighbours { storage, applier, peers, desk, receiver, steward };
         let ticks = NewestTick::default();
         context.run(Node::new(core, log, Arc::clone(&standing), ticks, neighbours));
         World {

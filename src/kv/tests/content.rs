@@ -129,9 +129,10 @@ fn the_history_knows_the_newest_indexes_and_no_others() {
         [4, 5, 7, 9, 10].map(|i| history.at(Index(i))),
         [None, Some(50), Some(70), Some(90), None]
     );
+    assert_eq!(history.ask(Index(6)), Some(60));
     // A snapshot was installed: what was before it was another past.
     history.note(Index(100), 7);
-    assert_eq!((history.at(Index(9)), history.at(Index(100))), (None, Some(7)));
+    assert_eq!([6, 9, 100].map(|i| history.at(Index(i))), [None, None, Some(7)]);
     assert_eq!(history.last(), Index(100));
 }
 

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::change;
 use super::super::message::{AppendReply, InstallReply};
 use super::super::{
-    Boot, Envelope, HardState, Index, LogId, Message, NodeId, Payload, Persist, ReadToken, Refusal,
-    RoleKind, Seen, Term,
+    Boot, Envelope, HardState, Index, LogId, Message, NodeId, Payload, PeerStatus, Persist,
+    ReadToken, Refusal, RoleKind, Seen, Term,
 };
 use super::disk::{Chain, History, SimDisk, SimLog};
 use super::env::{SimNode, is_request};
@@ -33,6 +33,8 @@ pub(super) struct Oracle {
     pub(super) installs: usize,
     /// Campaigns that a leader asked for.
     pub(super) transfers: usize,
+    /// What a node, in its present life, was told by another: its terms, and as leader its acknowledgements.
+    pub(super) told: BTreeMap<(NodeId, NodeId), Seen>,
     /// Directories that were put back to an older copy: their past is not what they say.
     pub(super) rewound: BTreeSet<NodeId>,
     /// Where changes of the members were completed.
@@ -62,6 +64,13 @@ impl Oracle {
         self.commits.remove(&id);
         self.applied.remove(&id);
         self.roles.remove(&id);
+        self.told.retain(|(listener, _), _| *listener != id);
+    }
+
+    /// A member's message has arrived.
+    pub(super) fn hears(&mut self, id: NodeId, from: NodeId, term: Term) {
+        let told = self.told.entry((id, from)).or_default();
+        told.term = told.term.max(term);
     }
 
     /// A batch was handed to a disk; `log` has taken it over.
@@ -106,8 +115,8 @@ impl Oracle {
     pub(super) fn after_input(&mut self, id: NodeId, nodes: &BTreeMap<NodeId, SimNode>) {
         let node = &nodes[&id];
         let Some(core) = &node.core else { return };
-        self.remembers(id, nodes);
         let status = core.status();
+        self.remembers(id, &status.peers, nodes);
         let now = (status.soft_state.role, status.soft_state.term);
         let before = self.roles.insert(id, now);
         assert!(before.is_none_or(|(_, term)| term <= now.1), "{id}: term went back (S7)");
@@ -133,7 +142,7 @@ impl Oracle {
 
     /// What nodes remember of each other: never more than a node would say of itself after a crash right
     /// now, nor more than it says now; and a leader all that was acknowledged to it.
-    fn remembers(&self, id: NodeId, nodes: &BTreeMap<NodeId, SimNode>) {
+    fn remembers(&mut self, id: NodeId, peers: &[PeerStatus], nodes: &BTreeMap<NodeId, SimNode>) {
         let durably = |id: NodeId| {
             let SimNode { disk, boots, .. } = &nodes[&id];
             let (term, acknowledged) = (disk.hard_state.term, disk.durable.reached);
@@ -152,9 +161,15 @@ impl Oracle {
             let seen = other.seen().get(&id).copied().unwrap_or_default();
             assert!(!seen.exceeds(core.claims()), "{id} claims less than it has shown");
         }
-        for peer in core.status().peers.iter().filter(|it| core.membership().contains(it.id)) {
-            let seen = core.seen().get(&peer.id).copied().unwrap_or_default();
-            assert!(seen.acknowledged >= peer.matched, "{id} forgets what {} has", peer.id);
+        for peer in peers.iter().filter(|it| core.membership().contains(it.id)) {
+            let told = self.told.entry((id, peer.id)).or_default();
+            told.acknowledged = told.acknowledged.max(peer.matched);
+        }
+        let members = core.membership();
+        self.told.retain(|(listener, of), _| *listener != id || members.contains(*of));
+        for ((_, of), told) in self.told.iter().filter(|((listener, _), _)| *listener == id) {
+            let seen = core.seen().get(of).copied().unwrap_or_default();
+            assert!(!told.exceeds(seen), "{id} forgets of {of} that it was {told:?}");
         }
     }
 

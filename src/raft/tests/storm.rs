@@ -12,9 +12,9 @@ use rand::{Rng, SeedableRng};
 use super::super::{Member, MembershipChange, Node, NodeId, Options, ReadToken, SnapshotMeta};
 use super::env::Cluster;
 
-struct Storm {
-    rng: SmallRng,
-    cluster: Cluster,
+pub(super) struct Storm {
+    pub(super) rng: SmallRng,
+    pub(super) cluster: Cluster,
     proposed: u64,
     reads: u64,
     /// Snapshots that are being taken.
@@ -38,7 +38,7 @@ fn options(rng: &mut SmallRng) -> Options {
 }
 
 impl Storm {
-    fn new(seed: u64) -> Storm {
+    pub(super) fn new(seed: u64) -> Storm {
         let mut rng = SmallRng::seed_from_u64(seed);
         let options = options(&mut rng);
         let voters = *[1, 2, 3, 3, 3, 4, 5].choose(&mut rng).expect("not empty");
@@ -49,11 +49,11 @@ impl Storm {
         Storm { rng, cluster, proposed: 0, reads: 0, begun: BTreeMap::new() }
     }
 
-    fn someone(&mut self) -> NodeId {
+    pub(super) fn someone(&mut self) -> NodeId {
         *self.cluster.ids().choose(&mut self.rng).expect("not empty")
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         let id = self.someone();
         match self.rng.random_range(0..1000) {
             0..385 => self.deliver(),
@@ -239,7 +239,7 @@ impl Storm {
         }
     }
 
-    fn crash(&mut self, id: NodeId) {
+    pub(super) fn crash(&mut self, id: NodeId) {
         if self.cluster.alive(id) {
             self.begun.remove(&id);
             self.cluster.crash(id);

@@ -2,9 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::super::faulty::FaultyDisk;
 use super::*;
 use crate::raft::{ClusterId, Index, LogId, Member, Membership, NodeId, SnapshotMeta};
+use crate::storage::FaultyDisk;
 
 fn head() -> SnapshotHead {
     let member = Member { name: "raft-0".to_owned(), address: "a:6000".to_owned() };

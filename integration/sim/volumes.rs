@@ -1,0 +1,156 @@
+//! Volumes that are lost, and volumes that are put back from a copy. The world loses no more than Raft
+//! allows: a majority of every membership in force stays whole, and a copy is put back only where
+//! somebody alive remembers more than it holds. What nobody alive can know is beyond the promise.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use balsa::raft::founding::Stage;
+use balsa::raft::{Membership, NodeId, Seen};
+use rand::Rng;
+
+use super::quorums;
+use super::world::{DirId, Directory, Event, SeatId, World, say};
+
+/// A directory as it was.
+pub struct Copy {
+    seat: SeatId,
+    directory: Directory,
+}
+
+impl World {
+    /// Every membership that may still decide something.
+    fn in_force(&self) -> Vec<Arc<Membership>> {
+        let settled = self.oracle.newest_membership();
+        let mut all = Vec::new();
+        for dir in self.dirs.iter().filter(|dir| !dir.lost) {
+            for log in [&dir.written, &dir.durable] {
+                let newer = log.memberships.iter().filter(|(at, _)| *at >= settled);
+                all.extend(newer.map(|(_, membership)| Arc::clone(membership)));
+            }
+            if let Stage::Held(draft) | Stage::Decided(draft) = &dir.record.stage
+                && self.oracle.cluster().is_none_or(|_| settled.0 <= 1)
+            {
+                all.push(Arc::new(draft.founded().membership));
+            }
+        }
+        all
+    }
+
+    /// Whether the world goes on without this directory.
+    pub fn spares(&self, without: DirId) -> bool {
+        let whole = |id: NodeId| {
+            self.dirs
+                .iter()
+                .enumerate()
+                .any(|(at, dir)| dir.id == id && !dir.lost && !dir.restored && DirId(at) != without)
+        };
+        self.in_force().iter().all(|membership| quorums::is_quorum(membership, whole))
+    }
+
+    /// A seat's volume is lost; its process comes back with an empty one.
+    pub fn wipe_someone(&mut self) {
+        let seat = SeatId(self.rng.random_range(0..self.seats.len()));
+        let Some(dir) = self.seats[seat.0].dir else { return };
+        if !self.spares(dir) || self.suspect() {
+            return;
+        }
+        self.wipe(seat);
+    }
+
+    /// The volume of a seat is lost.
+    pub fn wipe(&mut self, seat: SeatId) {
+        let dir = self.seats[seat.0].dir.expect("a volume");
+        say!(self, "{seat:?} loses its volume");
+        self.counts.wipes += 1;
+        if let Some(life) = self.life_of(dir) {
+            self.crash(life);
+        }
+        self.dirs[dir.0].lost = true;
+        self.empty_volume(seat);
+        let delay = self.rng.random_range(5..500);
+        self.after(delay, Event::Start(seat));
+    }
+
+    /// Keeps a copy of a volume, as its disk is at this moment.
+    pub fn copy_someone(&mut self) {
+        let seat = SeatId(self.rng.random_range(0..self.seats.len()));
+        let Some(dir) = self.seats[seat.0].dir else { return };
+        let dir = &self.dirs[dir.0];
+        if dir.cluster.is_none() || dir.restored || dir.durable.memberships.is_empty() {
+            return;
+        }
+        let directory = Directory {
+            id: dir.id,
+            seat,
+            boot: dir.boot,
+            record: dir.record.clone(),
+            cluster: dir.cluster,
+            disk: dir.disk.copy(),
+            written: dir.durable.clone(),
+            durable: dir.durable.clone(),
+            lost: false,
+            restored: true,
+        };
+        say!(self, "the volume of {seat:?} is copied");
+        self.copies.push(Copy { seat, directory });
+    }
+
+    /// Whether a copy that was put back is running and has not been recognised yet. Meanwhile nobody who
+    /// remembers dies.
+    pub fn suspect(&self) -> bool {
+        self.dirs.iter().any(|dir| dir.restored && !dir.lost)
+    }
+
+    /// Puts a copy back in the place of its own later self.
+    pub fn restore_someone(&mut self) {
+        if self.copies.is_empty() || self.suspect() {
+            return;
+        }
+        let at = self.rng.random_range(0..self.copies.len());
+        let Copy { seat, directory } = self.copies.swap_remove(at);
+        let Some(present) = self.seats[seat.0].dir else { return };
+        let same = self.dirs[present.0].id == directory.id && !self.dirs[present.0].lost;
+        if !same || !self.spares(present) {
+            return;
+        }
+        let copied = &directory.durable;
+        let claims = Seen {
+            boot: balsa::raft::Boot(directory.boot.0 + 1),
+            term: copied.hard_state.term,
+            acknowledged: copied.reached,
+        };
+        if !self.everybody_knows(directory.id, claims) {
+            self.counts.beyond_knowledge += 1;
+            return;
+        }
+        say!(self, "the volume of {seat:?} is put back from a copy");
+        self.counts.restored += 1;
+        if let Some(life) = self.life_of(present) {
+            self.crash(life);
+        }
+        self.dirs[present.0].lost = true;
+        self.seats[seat.0].dir = Some(DirId(self.dirs.len()));
+        self.dirs.push(directory);
+        let delay = self.rng.random_range(5..100);
+        self.after(delay, Event::Start(seat));
+    }
+
+    /// Whether every other member runs and has seen more of a node than it would claim.
+    fn everybody_knows(&self, id: NodeId, claims: Seen) -> bool {
+        let members: BTreeMap<NodeId, ()> = self
+            .in_force()
+            .iter()
+            .flat_map(|membership| membership.members.keys().map(|id| (*id, ())))
+            .collect();
+        members.keys().filter(|other| **other != id).all(|other| {
+            self.lives.iter().flatten().any(|process| {
+                process.id == *other
+                    && process.stopping.is_none()
+                    && process.raft.as_ref().is_some_and(|raft| {
+                        raft.seen.get(&id).is_some_and(|seen| seen.exceeds(claims))
+                    })
+            })
+        })
+    }
+}
