@@ -36,6 +36,8 @@ mod oracle;
 mod process;
 #[path = "sim/quorums.rs"]
 mod quorums;
+#[path = "sim/scripts.rs"]
+mod scripts;
 #[path = "sim/trace.rs"]
 mod trace;
 #[path = "sim/volumes.rs"]
@@ -116,4 +118,9 @@ fn one_seed_is_one_run() {
         assert_eq!(run(seed, false).0, run(seed, false).0, "seed {seed} ran two ways");
     }
     assert_ne!(run(1, false).0, run(2, false).0, "the seed makes no difference");
+}
+
+#[test]
+fn a_wiped_majority_elects_nobody() {
+    scripts::a_wiped_majority_elects_nobody();
 }

@@ -302,6 +302,7 @@ impl World {
                     let session = client.session.expect("it wrote in one");
                     let first = self.oracle.answer(session, client.serial);
                     assert_eq!(first, Some(&applied), "S18: the answer is the first one's");
+                    self.counts.written += 1;
                     Some(Answer::Written { succeeded, revision })
                 }
                 other => panic!("client {} is told {other:?}", client.number),

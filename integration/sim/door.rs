@@ -30,9 +30,20 @@ impl World {
         if leads && !is_member {
             return Err(HelloRefusal::Removed);
         }
+        self.settles(hello.from);
         let (id, claims) = (hello.id, hello.claims);
         self.input(life, |core| core.introduced(id, claims));
         Ok(())
+    }
+
+    /// A copy that was put back is taken for whole: a leader has given it all that was remembered of it
+    /// before it could say hello.
+    fn settles(&mut self, life: Life) {
+        let Some(dir) = self.process(life).map(|process| process.dir) else { return };
+        if std::mem::take(&mut self.dirs[dir.0].restored) {
+            say!(self, "{life:?} has caught up with what was remembered of it");
+            self.counts.caught_up += 1;
+        }
     }
 
     /// A peer says that it has seen more of this node than its directory holds. A hello may have been

@@ -19,9 +19,9 @@ impl World {
         self.heal();
         self.wait_for("a cluster", 30_000, World::is_founded);
         self.wait_for("one leader", TEN_TIMEOUTS, World::is_led);
-        let asked = self.counts.answered;
-        self.wait_for("answers", TEN_TIMEOUTS, |world| world.counts.answered > asked + 5);
-        self.wait_for("no old copy that serves", TEN_TIMEOUTS, |world| !world.suspect());
+        let written = self.counts.written;
+        self.wait_for("fresh write", TEN_TIMEOUTS, |world| world.counts.written > written + 3);
+        self.wait_for("recognition of an old copy", TEN_TIMEOUTS, |world| !world.suspect());
         self.silent = true;
         self.wait_for("the last answers", 2 * TEN_TIMEOUTS, |world| {
             world.clients.iter().all(|client| !client.is_waiting())

@@ -120,7 +120,7 @@ impl World {
             term: copied.hard_state.term,
             acknowledged: copied.reached,
         };
-        if !self.everybody_knows(directory.id, claims) {
+        if !self.everybody_knows(present, claims) {
             self.counts.beyond_knowledge += 1;
             return;
         }
@@ -136,8 +136,10 @@ impl World {
         self.after(delay, Event::Start(seat));
     }
 
-    /// Whether every other member runs and has seen more of a node than it would claim.
-    fn everybody_knows(&self, id: NodeId, claims: Seen) -> bool {
+    /// Whether every other member runs and has seen more of a node than a copy would claim,
+    /// and the newest term in which it may have voted.
+    fn everybody_knows(&self, present: DirId, claims: Seen) -> bool {
+        let (id, present) = (self.dirs[present.0].id, &self.dirs[present.0].durable);
         let members: BTreeMap<NodeId, ()> = self
             .in_force()
             .iter()
@@ -148,7 +150,9 @@ impl World {
                 process.id == *other
                     && process.stopping.is_none()
                     && process.raft.as_ref().is_some_and(|raft| {
-                        raft.seen.get(&id).is_some_and(|seen| seen.exceeds(claims))
+                        raft.seen.get(&id).is_some_and(|seen| {
+                            seen.exceeds(claims) && seen.term >= present.hard_state.term
+                        })
                     })
             })
         })

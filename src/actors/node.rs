@@ -54,12 +54,12 @@ pub struct Neighbours {
     pub applier: Addr<Applier>,
     /// A line to each peer.
     pub peers: Peers,
+    /// Looks after the members.
+    pub steward: Steward,
     /// Takes snapshots.
     pub desk: Desk,
     /// Receives them.
     pub receiver: Receiver,
-    /// Looks after the members.
-    pub steward: Steward,
 }
 
 /// See the module.

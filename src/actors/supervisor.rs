@@ -247,9 +247,9 @@ impl Supervisor {
             storage: storage.clone(),
             applier: applier.clone(),
             peers,
+            steward,
             desk,
             receiver: receiver.clone(),
-            steward,
         };
         context.run(Node::new(
             core,

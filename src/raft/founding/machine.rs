@@ -223,12 +223,12 @@ impl Founding {
     }
 
     /// The cluster that this node may be taken into: the only one that was seen lately, and only while
-    /// this node is in none and holds no draft, not even on its way to the disk.
+    /// this node is in none, holds no draft, and no former one is on its way to the disk.
     #[must_use]
     pub fn cluster_heard(&self) -> Option<ClusterId> {
         let free = self.taken_in.is_none()
             && self.record.stage == Stage::Empty
-            && self.durable.stage == Stage::Empty;
+            && self.writes.is_empty();
         let clusters = self.clusters();
         let mut ids = clusters.keys();
         let only = ids.next().copied().filter(|_| ids.next().is_none());
