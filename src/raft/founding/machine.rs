@@ -226,9 +226,8 @@ impl Founding {
     /// this node is in none, holds no draft, and no former one is on its way to the disk.
     #[must_use]
     pub fn cluster_heard(&self) -> Option<ClusterId> {
-        let free = self.taken_in.is_none()
-            && self.record.stage == Stage::Empty
-            && self.writes.is_empty();
+        let free =
+            self.taken_in.is_none() && self.record.stage == Stage::Empty && self.writes.is_empty();
         let clusters = self.clusters();
         let mut ids = clusters.keys();
         let only = ids.next().copied().filter(|_| ids.next().is_none());
