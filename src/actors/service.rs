@@ -16,14 +16,12 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::codec;
-use crate::codec::api::{
-    Code, GetArgs, MemberStatus, MembersReply, RangeArgs, Refusal, ReplicationArgs, StatusReply,
-};
+use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal, ReplicationArgs};
 use crate::codec::peer::{Audit, AuditAsk, AuditReply, Chunk};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
-use crate::raft::{Index, Membership, Message, NodeId, NodeStatus};
+use crate::raft::{Message, NodeId};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
@@ -40,6 +38,7 @@ use super::messages::{
 };
 use super::node::Node;
 use super::replication;
+use super::replies::{members_reply, status_reply};
 use super::snapshot_receiver::Receiver;
 use super::standing::Standing;
 
@@ -82,6 +81,9 @@ const AUDITS_MAX: usize = 8;
 
 /// How long one waits for its index at most, whatever its caller would bear.
 const AUDIT_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How often one of them begins anew because the log was purged while it was read.
+const PURGES_MAX: usize = 3;
 
 /// Commands shorter than this are copied out of the buffer they were received in. The log keeps recent
 /// commands in memory, and a slice of some bytes would keep its whole read buffer.
@@ -131,13 +133,6 @@ impl NodeService {
         };
         if let Err(refusal) = self.judge_travel(peer, envelope.from, envelope.to) {
             return call.reply.refuse(refusal);
-        }
-        let own = self.standing.own.node_id;
-        // A sender that is no member here may be one all the same, unknown to a node that slept through
-        // the change or was just taken in: what a message may do is decided by the core.
-        if envelope.from == own {
-            let message = format!("node {own} is this node itself");
-            return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
         }
         if let Message::Install(install) = &envelope.message
             && !member.receiver.holds(&install.snapshot)
@@ -329,13 +324,17 @@ impl NodeService {
         let (standing, member) = (Arc::clone(&self.standing), Arc::clone(member));
         tokio::spawn(async move {
             let _permit = permit;
-            let Ok(status) = member.node.send(Status).await else {
-                return call.reply.refuse(busy());
-            };
-            match replication::page(&standing, &member.log, &status, &args).await {
-                Ok(page) => call.reply.send(&page),
-                Err(refusal) => call.reply.refuse(refusal),
+            for _ in 0..PURGES_MAX {
+                let Ok(status) = member.node.send(Status).await else {
+                    return call.reply.refuse(busy());
+                };
+                match replication::page(&standing, &member.log, &status, &args).await {
+                    Ok(Some(page)) => return call.reply.send(&page),
+                    Ok(None) => {}
+                    Err(refusal) => return call.reply.refuse(refusal),
+                }
             }
+            call.reply.refuse(busy());
         });
     }
 }
@@ -484,59 +483,4 @@ fn busy() -> Refusal {
 
 fn bad_request(error: &codec::DecodeError) -> Refusal {
     Refusal::new(Code::BadRequest, format!("the arguments cannot be read: {error}"))
-}
-
-fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply {
-    let present = standing.present();
-    let content = standing.content();
-    StatusReply {
-        name: standing.own.name.clone(),
-        node_id: standing.own.node_id,
-        cluster_id: present.cluster_id,
-        role: present.soft_state.role,
-        leader: present.leader_hint().map(|hint| hint.name),
-        term: present.soft_state.term,
-        last_index: status.map_or(Index::ZERO, |status| status.last.index),
-        commit_index: status.map_or(Index::ZERO, |status| status.commit),
-        applied_index: content.view.applied(),
-        snapshot_index: status.map_or(Index::ZERO, |status| status.snapshot.index),
-        state_hash: content.state_hash,
-        waiting: standing.waiting(),
-        stopping: standing.is_stopping(),
-        snapshots: standing.snapshots.read(),
-    }
-}
-
-/// While a change of the voters is under way, who only votes in the old or in the new membership is on
-/// its way out or in.
-fn role_of(id: NodeId, membership: &Membership) -> &'static str {
-    match (membership.voters.contains(&id), membership.outgoing.contains(&id)) {
-        (true, false) if membership.is_joint() => "joining",
-        (true, _) => "voter",
-        (false, true) => "leaving",
-        (false, false) => "learner",
-    }
-}
-
-fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
-    let present = standing.present();
-    let mut members: Vec<MemberStatus> = present
-        .membership
-        .members
-        .iter()
-        .map(|(id, member)| {
-            let role = role_of(*id, &present.membership);
-            let peer = status.peers.iter().find(|peer| peer.id == *id);
-            let own = (*id == status.id).then_some(status.persisted);
-            MemberStatus {
-                name: member.name.clone(),
-                node_id: *id,
-                role: role.to_owned(),
-                address: member.address.clone(),
-                match_index: peer.map(|peer| peer.matched).or(own),
-            }
-        })
-        .collect();
-    members.sort_by(|a, b| a.name.cmp(&b.name));
-    MembersReply { members, from: standing.answerer() }
 }
