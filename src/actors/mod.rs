@@ -49,6 +49,7 @@
 pub mod agreement;
 pub mod applier;
 pub mod auditor;
+pub mod audits;
 pub mod deliver;
 pub mod disk_thread;
 pub mod door;
