@@ -10,6 +10,7 @@ use balsa::raft::{LogId, NodeId};
 use balsa::storage::faulty::{Failure, Survival};
 use balsa::storage::{
     ASIDE_MAX, DataDir, FaultyDisk, Fs, LogOptions, LogStore, RealFs, StorageError, set_aside,
+    set_aside_lately,
 };
 
 #[allow(dead_code)] // not all of it is used here
@@ -215,6 +216,11 @@ fn at_most_so_many_are_kept() {
             set_aside(&*disk.fs(), Path::new(DATA), "diverged").unwrap();
             live(disk.fs(), Path::new(DATA));
         }
+        let lately = |seconds| {
+            let span = std::time::Duration::from_secs(seconds);
+            set_aside_lately(&*disk.fs(), Path::new(DATA), span).unwrap()
+        };
+        assert_eq!(lately(3600), ASIDE_MAX);
         let before = disk.paths();
         let error = set_aside(&*disk.fs(), Path::new(DATA), "diverged").unwrap_err();
         assert_eq!(Exit::of_storage(&error).code(), 65);

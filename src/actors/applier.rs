@@ -1,6 +1,10 @@
 //! The applier: the sole owner of the key/value state machine. It applies committed entries in order,
 //! answers the writes and linearizable reads that wait for them, and publishes the map for local reads.
 //!
+//! A snapshot from a leader replaces all of it: the new content is read and checked on a thread of its
+//! own, and meanwhile nothing is applied and linearizable reads wait. Content for a snapshot of the
+//! node's own is frozen here, in constant time, and written elsewhere.
+//!
 //! What when full? It is given only what is committed; the node stops admitting proposals while the
 //! applier lags too far behind ([`APPLIED_LAG_MAX`](super::node::APPLIED_LAG_MAX)), and nothing is ever
 //! dropped.
@@ -13,23 +17,39 @@ use actix::prelude::*;
 use crate::codec;
 use crate::codec::api::{Code, GetReply, KeyValue, RangeReply, Refusal, WriteReply};
 use crate::kv::{self, View, limits};
-use crate::raft::{Entry, Index, Payload};
+use crate::raft::{Entry, Index, Payload, SnapshotMeta};
+use crate::storage::StorageError;
 
 use super::deliver::Deliver;
 use super::fatal;
 use super::log_source::LogSource;
-use super::messages::{Applied, Apply, Read, ReadArgs, RefuseReads, ServeReads, Waiter};
+use super::messages::{
+    Applied, Apply, Freeze, Froze, Read, ReadArgs, RefuseReads, Restore, ServeReads, Waiter,
+};
 use super::standing::{Content, Standing};
 
 /// Bytes of entries applied in one turn, so that other work of the arbiter gets its share.
 const TURN_BYTES: u64 = 1 << 20;
+
+/// Reads the current snapshot. Called on a thread of its own.
+pub type Load = Arc<dyn Fn() -> Result<kv::Store, StorageError> + Send + Sync>;
+
+/// What the applier talks to.
+pub struct Neighbours {
+    /// Hears what is applied.
+    pub applied: Recipient<Applied>,
+    /// Takes frozen content.
+    pub froze: Recipient<Froze>,
+    /// Where a restored content comes from.
+    pub load: Load,
+}
 
 /// See the module.
 pub struct Applier {
     store: kv::Store,
     log: LogSource,
     standing: Arc<Standing>,
-    node: Recipient<Applied>,
+    neighbours: Neighbours,
     /// Apply up to here.
     target: Index,
     /// Who waits for which entry, in order.
@@ -38,11 +58,18 @@ pub struct Applier {
     reads: BTreeMap<Index, Vec<Read>>,
     /// A turn is scheduled or a read from the disk is under way.
     busy: bool,
+    /// This snapshot takes the content's place; until it has, nothing is applied.
+    restoring: Option<SnapshotMeta>,
 }
 
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Turn;
+
+/// The content of the current snapshot. Loading thread → applier, once for each restoring.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Loaded(Result<Box<kv::Store>, StorageError>);
 
 impl Applier {
     /// An applier over a store that has applied nothing, or what its snapshot holds.
@@ -51,17 +78,26 @@ impl Applier {
         store: kv::Store,
         log: LogSource,
         standing: Arc<Standing>,
-        node: Recipient<Applied>,
+        neighbours: Neighbours,
     ) -> Applier {
         let target = store.applied();
         standing.agreement.note(&[(target, store.state_hash())]);
-        let (waiters, reads) = (VecDeque::new(), BTreeMap::new());
-        Applier { store, log, standing, node, target, waiters, reads, busy: false }
+        Applier {
+            store,
+            log,
+            standing,
+            neighbours,
+            target,
+            waiters: VecDeque::new(),
+            reads: BTreeMap::new(),
+            busy: false,
+            restoring: None,
+        }
     }
 
     fn turn(&mut self, ctx: &mut Context<Self>) {
         let applied = self.store.applied();
-        if applied >= self.target {
+        if applied >= self.target || self.restoring.is_some() {
             self.busy = false;
             return;
         }
@@ -73,9 +109,16 @@ impl Applier {
         }
         let (log, target) = (self.log.clone(), self.target);
         let reading = async move { log.read(applied, target, TURN_BYTES).await };
-        ctx.spawn(reading.into_actor(self).map(|entries, applier, ctx| {
+        ctx.spawn(reading.into_actor(self).map(move |entries, applier, ctx| {
             match entries {
+                // A snapshot takes their place, or has.
+                _ if applier.restoring.is_some() || applier.store.applied() != applied => {}
                 Ok(entries) => applier.apply(entries),
+                // A snapshot is about to; its content comes with `Restore`, and the turns go on then.
+                Err(StorageError::OutOfRange { .. }) if applier.log.is_replaced(applied.next()) => {
+                    applier.busy = false;
+                    return;
+                }
                 // Committed entries cannot be truncated (S10); what is missing or unreadable is damage.
                 Err(error) => fatal::storage(&error),
             }
@@ -93,6 +136,7 @@ impl Applier {
 
     fn apply(&mut self, entries: Vec<Entry>) {
         let mut answers = Vec::new();
+        let bytes = entries.iter().map(|entry| u64::from(entry.payload.size())).sum();
         let mut hashes = Vec::with_capacity(entries.len());
         for entry in entries {
             let waiter = match self.waiters.front() {
@@ -119,10 +163,8 @@ impl Applier {
                 answers.push((waiter, applied));
             }
         }
-        let (view, state_hash) = (self.store.view(), self.store.state_hash());
-        let upto = view.applied();
         self.standing.agreement.note(&hashes);
-        self.standing.publish_content(Content { view, state_hash });
+        self.publish();
         let from = self.standing.answerer();
         let withheld = self.standing.agreement.withheld();
         for (waiter, applied) in answers {
@@ -133,8 +175,55 @@ impl Applier {
             }
         }
         self.serve_reads();
+        self.report(bytes);
+    }
+
+    fn publish(&self) {
+        let (view, state_hash) = (self.store.view(), self.store.state_hash());
+        self.standing.publish_content(Content { view, state_hash });
+    }
+
+    fn report(&self, bytes: u64) {
         // One for each turn, and turns are bounded by what is committed; the node must hear it.
-        self.node.deliver(Applied { upto });
+        self.neighbours.applied.deliver(Applied { upto: self.store.applied(), bytes });
+    }
+
+    /// Reads the current snapshot on a thread of its own.
+    fn load(&self, ctx: &mut Context<Self>) {
+        let (load, own) = (Arc::clone(&self.neighbours.load), ctx.address());
+        let loading =
+            std::thread::Builder::new().name("snapshot-load".to_owned()).spawn(move || {
+                let loaded = load().map(Box::new);
+                // One for each restoring; without it nothing would ever be applied again.
+                own.deliver(Loaded(loaded));
+            });
+        if let Err(source) = loading {
+            let (action, path) = ("starting a thread for", "the snapshot".to_owned());
+            fatal::storage(&StorageError::Io { action, path, source });
+        }
+    }
+
+    /// Takes over a snapshot's content.
+    fn take_over(&mut self, store: kv::Store, ctx: &mut Context<Self>) {
+        let Some(wanted) = self.restoring.take() else { return };
+        assert!(store.applied() >= wanted.last.index, "the snapshot that was installed (L8)");
+        self.store = store;
+        let applied = self.store.applied();
+        self.target = self.target.max(applied);
+        let behind = self.waiters.partition_point(|(index, _)| *index <= applied);
+        for (_, waiter) in self.waiters.drain(..behind) {
+            // Its entry was committed, but what it answered stands only in the sessions now (C5).
+            waiter.overtaken();
+        }
+        tracing::info!(last = %wanted.last, %applied, "state replaced by a snapshot");
+        self.standing.snapshots.installed();
+        self.standing.agreement.note(&[(applied, self.store.state_hash())]);
+        self.publish();
+        self.serve_reads();
+        self.report(0);
+        if !self.busy {
+            self.turn(ctx);
+        }
     }
 
     fn serve_reads(&mut self) {
@@ -233,5 +322,48 @@ impl Handler<RefuseReads> for Applier {
         for read in self.reads.split_off(&self.target.next()).into_values().flatten() {
             read.waiter.refuse(self.standing.not_leader());
         }
+    }
+}
+
+impl Handler<Restore> for Applier {
+    type Result = ();
+
+    fn handle(&mut self, message: Restore, ctx: &mut Self::Context) {
+        let Restore(snapshot) = message;
+        if snapshot.last.index <= self.store.applied() {
+            // What was loaded for the one before was this one already.
+            return;
+        }
+        let loads = self.restoring.is_some();
+        self.restoring = Some(snapshot);
+        if !loads {
+            self.load(ctx);
+        }
+    }
+}
+
+impl Handler<Loaded> for Applier {
+    type Result = ();
+
+    fn handle(&mut self, message: Loaded, ctx: &mut Self::Context) {
+        match message.0 {
+            // Another one was installed while this one was being read.
+            Ok(store)
+                if self.restoring.as_ref().is_some_and(|it| it.last.index > store.applied()) =>
+            {
+                self.load(ctx);
+            }
+            Ok(store) => self.take_over(*store, ctx),
+            Err(error) => fatal::storage(&error),
+        }
+    }
+}
+
+impl Handler<Freeze> for Applier {
+    type Result = ();
+
+    fn handle(&mut self, _: Freeze, _: &mut Self::Context) {
+        // One for each `Freeze`, behind the `Applied` of what it holds.
+        self.neighbours.froze.deliver(Froze(self.store.freeze()));
     }
 }

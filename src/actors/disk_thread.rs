@@ -4,26 +4,38 @@
 //! **No space** (design: durability). A batch with entries that finds no room waits here and is tried
 //! again every `RETRY`; what comes behind it waits too, except term and vote:
 //! they have their reserve in the log, are written at once, and are reported apart, so that a node with
-//! a full disk can still vote. Any other failure ends the process (D1).
+//! a full disk can still vote. Purging does not wait either: it makes room, and it takes away only what
+//! a durable snapshot covers, which no waiting batch touches. Any other failure ends the process (D1).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::raft::{HardState, PersistToken};
-use crate::storage::{Batch, LogStore, StorageError};
+use crate::raft::{HardState, LogId, NodeId, PersistToken};
+use crate::storage::{Batch, LogStore, Seen, StorageError};
 
 /// How long a batch without room waits before it is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Batches that may wait. The node refuses proposals long before (see
+/// Batches, and other work, that may wait. The node refuses proposals long before (see
 /// [`OUTSTANDING_BATCHES_MAX`](super::node::OUTSTANDING_BATCHES_MAX)), and all other batches are
 /// bounded by the peers' windows, so that a full queue is a broken invariant.
 const QUEUE_MAX: usize = 16 << 10;
 
 /// Batches written before one sync, at most; bounds the time between two completions.
 const GROUP_MAX: usize = 1024;
+
+/// What the thread is asked to do.
+enum Work {
+    /// Make this durable.
+    Persist(Batch),
+    /// Remove what the log holds up to and including this entry.
+    Purge(LogId),
+    /// Keep this table; it is written with the next hard state.
+    Seen(Arc<BTreeMap<NodeId, Seen>>),
+}
 
 /// What the thread reports.
 #[derive(Debug)]
@@ -40,7 +52,7 @@ pub enum DiskEvent {
 
 /// The sending side, kept by the storage actor. The thread ends, after a last sync, when it is dropped.
 pub struct DiskThread {
-    queue: Option<SyncSender<Batch>>,
+    queue: Option<SyncSender<Work>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -53,11 +65,11 @@ impl DiskThread {
         store: Box<dyn LogStore>,
         report: impl Fn(DiskEvent) + Send + 'static,
     ) -> std::io::Result<DiskThread> {
-        let (queue, batches) = sync_channel(QUEUE_MAX);
+        let (queue, work) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || {
             let waiting = VecDeque::new();
             let mut writer = Writer { store, waiting, full: false, ahead: None, report: &report };
-            if let Err(error) = writer.run(&batches) {
+            if let Err(error) = writer.run(&work) {
                 report(DiskEvent::Failed(error));
             }
         })?;
@@ -69,8 +81,29 @@ impl DiskThread {
     /// # Panics
     /// If the queue is full, which the node's own limits exclude.
     pub fn persist(&self, batch: Batch) {
+        self.hand_over(Work::Persist(batch));
+    }
+
+    /// Has everything up to and including this entry removed, in its turn. Nothing is reported: what a
+    /// crash keeps is purged after the next snapshot.
+    ///
+    /// # Panics
+    /// As [`persist`](DiskThread::persist).
+    pub fn purge(&self, upto: LogId) {
+        self.hand_over(Work::Purge(upto));
+    }
+
+    /// Hands over what was seen of each node, for the next hard state.
+    ///
+    /// # Panics
+    /// As [`persist`](DiskThread::persist).
+    pub fn note_seen(&self, seen: Arc<BTreeMap<NodeId, Seen>>) {
+        self.hand_over(Work::Seen(seen));
+    }
+
+    fn hand_over(&self, work: Work) {
         if let Some(queue) = &self.queue {
-            match queue.try_send(batch) {
+            match queue.try_send(work) {
                 Ok(()) => {}
                 Err(std::sync::mpsc::TrySendError::Full(_)) => {
                     panic!("the disk queue is bounded by what the node issues")
@@ -99,8 +132,8 @@ impl Drop for DiskThread {
 
 struct Writer<'a> {
     store: Box<dyn LogStore>,
-    /// Batches taken from the queue and not written yet, in order.
-    waiting: VecDeque<Batch>,
+    /// Work taken from the queue and not done yet, in order; while there is no room, batches only.
+    waiting: VecDeque<Work>,
     /// Whether the first of `waiting` found no room the last time.
     full: bool,
     /// The newest term and vote that went ahead of the waiting batches. What waits may hold older
@@ -110,19 +143,19 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn run(&mut self, batches: &Receiver<Batch>) -> Result<(), StorageError> {
+    fn run(&mut self, queue: &Receiver<Work>) -> Result<(), StorageError> {
         loop {
             let retry_at = Instant::now() + RETRY;
             if self.waiting.is_empty() {
-                match batches.recv() {
-                    Ok(batch) => self.waiting.push_back(batch),
+                match queue.recv() {
+                    Ok(work) => self.waiting.push_back(work),
                     Err(_) => return Ok(()),
                 }
             } else if self.full {
                 loop {
                     let patience = retry_at.saturating_duration_since(Instant::now());
-                    match batches.recv_timeout(patience) {
-                        Ok(batch) => self.take_while_full(batch)?,
+                    match queue.recv_timeout(patience) {
+                        Ok(work) => self.take_while_full(work)?,
                         Err(RecvTimeoutError::Timeout) => break,
                         // Without room the rest cannot be written; none of it was ever acknowledged.
                         Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -130,9 +163,9 @@ impl Writer<'_> {
                 }
             }
             while self.waiting.len() < GROUP_MAX {
-                match batches.try_recv() {
-                    Ok(batch) if self.full => self.take_while_full(batch)?,
-                    Ok(batch) => self.waiting.push_back(batch),
+                match queue.try_recv() {
+                    Ok(work) if self.full => self.take_while_full(work)?,
+                    Ok(work) => self.waiting.push_back(work),
                     Err(_) => break,
                 }
             }
@@ -143,7 +176,21 @@ impl Writer<'_> {
     fn write_group(&mut self) -> Result<(), StorageError> {
         let mut newest = None;
         let mut full = false;
-        while let Some(batch) = self.waiting.front_mut() {
+        while let Some(work) = self.waiting.front_mut() {
+            let batch = match work {
+                Work::Persist(batch) => batch,
+                Work::Purge(upto) => {
+                    let upto = *upto;
+                    self.purge(upto)?;
+                    self.waiting.pop_front();
+                    continue;
+                }
+                Work::Seen(seen) => {
+                    self.store.note_seen(seen);
+                    self.waiting.pop_front();
+                    continue;
+                }
+            };
             if self
                 .ahead
                 .is_some_and(|ahead| batch.hard_state.is_some_and(|own| !newer(own, ahead)))
@@ -151,7 +198,10 @@ impl Writer<'_> {
                 batch.hard_state = None;
             }
             match self.store.append(batch) {
-                Ok(()) => newest = self.waiting.pop_front().map(|batch| batch.token),
+                Ok(()) => {
+                    newest = Some(batch.token);
+                    self.waiting.pop_front();
+                }
                 Err(StorageError::NoSpace { path, needed_bytes, free_bytes, .. }) => {
                     if !self.full {
                         tracing::error!(
@@ -179,19 +229,39 @@ impl Writer<'_> {
                 tracing::info!("there is room for the log again");
             } else {
                 // Votes that were queued behind the entries must not wait with them.
-                for batch in std::mem::take(&mut self.waiting) {
-                    self.take_while_full(batch)?;
+                for work in std::mem::take(&mut self.waiting) {
+                    self.take_while_full(work)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Writes term and vote at once, also those of a batch with entries; lets everything else wait.
-    fn take_while_full(&mut self, batch: Batch) -> Result<(), StorageError> {
+    fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
+        match self.store.purge(upto) {
+            // It stays; the purge behind the next snapshot includes it.
+            Err(StorageError::NoSpace { path, .. }) => {
+                tracing::warn!(path, %upto, "no space left even to purge the log");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Writes term and vote at once, also those of a batch with entries, and purges; lets everything
+    /// else wait.
+    fn take_while_full(&mut self, work: Work) -> Result<(), StorageError> {
+        let batch = match work {
+            Work::Persist(batch) => batch,
+            Work::Purge(upto) => return self.purge(upto),
+            Work::Seen(seen) => {
+                self.store.note_seen(&seen);
+                return Ok(());
+            }
+        };
         let Batch { token, hard_state, .. } = batch;
         if hard_state.is_none() {
-            self.waiting.push_back(batch);
+            self.waiting.push_back(Work::Persist(batch));
             return Ok(());
         }
         let ahead =
@@ -200,7 +270,7 @@ impl Writer<'_> {
             Ok(()) => {}
             // Even the reserve is used up; then the vote waits as well.
             Err(StorageError::NoSpace { .. }) => {
-                self.waiting.push_back(batch);
+                self.waiting.push_back(Work::Persist(batch));
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -209,7 +279,7 @@ impl Writer<'_> {
         (self.report)(DiskEvent::HardStatePersisted(token));
         self.ahead = hard_state;
         // Its token stays in line, so that completions in order include it.
-        self.waiting.push_back(Batch { hard_state: None, ..batch });
+        self.waiting.push_back(Work::Persist(Batch { hard_state: None, ..batch }));
         Ok(())
     }
 }
@@ -232,6 +302,8 @@ mod tests {
         full: AtomicBool,
         syncs: AtomicUsize,
         written: Mutex<Vec<PersistToken>>,
+        /// Tokens of batches and indexes of purges, in order.
+        done: Mutex<Vec<String>>,
     }
 
     struct Probe(Arc<Shared>);
@@ -247,6 +319,11 @@ mod tests {
                 });
             }
             self.0.written.lock().unwrap().push(batch.token);
+            self.0.done.lock().unwrap().push(format!("batch {}", batch.token.0));
+            Ok(())
+        }
+        fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
+            self.0.done.lock().unwrap().push(format!("purge {}", upto.index));
             Ok(())
         }
         fn sync(&mut self) -> Result<(), StorageError> {
@@ -257,9 +334,6 @@ mod tests {
             unreachable!("the disk thread never reads")
         }
         fn note_seen(&mut self, _: &BTreeMap<NodeId, Seen>) {}
-        fn purge(&mut self, _: LogId) -> Result<(), StorageError> {
-            Ok(())
-        }
     }
 
     fn entries(token: u64) -> Batch {
@@ -317,5 +391,31 @@ mod tests {
         assert!(matches!(last, DiskEvent::Persisted(PersistToken(500))));
         assert!(shared.syncs.load(Ordering::SeqCst) <= 500);
         assert_eq!(shared.written.lock().unwrap().len(), 500);
+    }
+
+    #[test]
+    fn purges_have_their_turn_and_need_no_room() {
+        let shared = Arc::new(Shared::default());
+        let (events, reported) = mpsc::sync_channel(1024);
+        let report = move |event| events.send(event).unwrap();
+        let mut disk = DiskThread::start(Box::new(Probe(Arc::clone(&shared))), report).unwrap();
+        disk.persist(entries(1));
+        disk.purge(LogId::new(1, 1));
+        disk.persist(entries(2));
+        while !matches!(reported.recv().unwrap(), DiskEvent::Persisted(PersistToken(2))) {}
+        assert_eq!(*shared.done.lock().unwrap(), ["batch 1", "purge 1", "batch 2"]);
+
+        // What makes room is not held up by what waits for it.
+        shared.full.store(true, Ordering::SeqCst);
+        disk.persist(entries(3));
+        assert!(matches!(reported.recv().unwrap(), DiskEvent::Full(true)));
+        disk.purge(LogId::new(1, 2));
+        disk.persist(vote(4));
+        assert!(matches!(reported.recv().unwrap(), DiskEvent::HardStatePersisted(_)));
+        shared.full.store(false, Ordering::SeqCst);
+        while !matches!(reported.recv().unwrap(), DiskEvent::Persisted(PersistToken(4))) {}
+        disk.finish();
+        let done = shared.done.lock().unwrap().clone();
+        assert_eq!(done[3..], ["purge 2", "batch 4", "batch 3", "batch 4"]);
     }
 }

@@ -15,8 +15,8 @@ use crate::codec::api::{Code, Refusal};
 use crate::codec::msgpack;
 use crate::config::NodeConfig;
 use crate::raft::founding::{
-    Answer, Ask, AskRound, Asked, Delivered, Effects, Founding, Letter, Me, Outgoing, Record,
-    Reply, Seed, Sender, Stage,
+    Ask, AskRound, Asked, Delivered, Effects, Founding, Letter, Me, Outgoing, Record, Reply, Seed,
+    Sender, Stage,
 };
 use crate::raft::{self, ClusterId, NodeId};
 use crate::rpc::{Call, Dialer, Expect, Method, Peer, Purpose, Responder};
@@ -24,15 +24,14 @@ use crate::storage::{Batch, DataDir, StorageError};
 
 use super::deliver::Deliver;
 use super::fatal;
+use super::inquirer::{Inquirer, PATIENCE};
+use super::messages::{ClusterHeard, TakenIn};
 use super::replicator::hello;
 use super::standing::{Present, Standing};
 use super::supervisor::random;
 
 /// How long a tick of founding is.
 const TICK: Duration = Duration::from_millis(100);
-
-/// For the connection and the call to one seed.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The cluster is founded. Founder → supervisor, once a process.
 #[derive(Message)]
@@ -93,6 +92,16 @@ enum Heard {
     Letter(Letter),
 }
 
+/// Who hears what the founder finds out.
+pub struct Listeners {
+    /// The supervisor: this node founded a cluster.
+    pub founded: Recipient<Founded>,
+    /// The supervisor: this node was taken into one.
+    pub taken_in: Recipient<TakenIn>,
+    /// The joiner: there is a cluster that may take this node in.
+    pub heard: Recipient<ClusterHeard>,
+}
+
 /// See the module.
 pub struct Founder {
     founding: Founding,
@@ -100,9 +109,12 @@ pub struct Founder {
     directory: Arc<DataDir>,
     dialer: Arc<Dialer>,
     standing: Arc<Standing>,
-    supervisor: Recipient<Founded>,
-    /// Whether the supervisor has been told.
+    inquirer: Inquirer,
+    listeners: Listeners,
+    /// Whether the supervisor has been told that the node is in a cluster.
     founded: bool,
+    /// What the joiner was last told.
+    heard: Option<ClusterId>,
     /// Seats of the seed list that were last heard of in another cluster.
     elsewhere: BTreeMap<String, ClusterId>,
 }
@@ -117,7 +129,7 @@ impl Founder {
         directory: Arc<DataDir>,
         dialer: Arc<Dialer>,
         standing: Arc<Standing>,
-        supervisor: Recipient<Founded>,
+        listeners: Listeners,
     ) -> Result<Founder, StorageError> {
         let record = match directory.founding()? {
             None => Record::default(),
@@ -125,29 +137,12 @@ impl Founder {
                 damaged(config, format!("the founding record cannot be read: {error}"))
             })?,
         };
-        // The decision was on disk before the cluster was written down. Without this check a node that
-        // lost the file would count as empty, beside its old log, and found another cluster (M6).
-        if let Some(cluster) = directory.cluster()
-            && !matches!(record.stage, Stage::Decided(_))
-        {
-            return Err(damaged(
-                config,
-                format!(
-                    "the decision that founded cluster {cluster}, to which the directory belongs, is \
-                     gone; keep the directory and put the file back from a copy of the disk. Do not \
-                     start with an empty directory instead: this version cannot take an empty node \
-                     into a cluster"
-                ),
-            ));
-        }
+        let cluster = directory.cluster();
+        judge(config, &record, cluster)?;
         if let Stage::Held(draft) = &record.stage {
             tracing::info!(cluster = %draft.cluster_id, "a founding draft was held at the last stop");
         }
-        let seeds: Vec<Seed> = config
-            .seeds
-            .iter()
-            .map(|seed| Seed { name: seed.name.clone(), address: seed.address.clone() })
-            .collect();
+        let seeds = seeds(config);
         let me = Me {
             id: directory.node_id(),
             boot: directory.boot(),
@@ -155,15 +150,20 @@ impl Founder {
             address: config.advertise.clone(),
             seeds: seeds.clone(),
         };
-        let founding = Founding::new(me, record, random());
+        let mut founding = Founding::new(me, record, random());
+        if let (Some(cluster), None) = (cluster, founding.founded()) {
+            founding.taken_in(cluster);
+        }
         Ok(Founder {
             founding,
             seeds,
             directory,
+            inquirer: Inquirer::new(Arc::clone(&dialer), Arc::clone(&standing)),
             dialer,
             standing,
-            supervisor,
+            listeners,
             founded: false,
+            heard: None,
             elsewhere: BTreeMap::new(),
         })
     }
@@ -219,6 +219,7 @@ impl Founder {
                 work.push_back((self.founding.persisted(token), None));
             }
         }
+        self.tell_joiner();
     }
 
     /// A node's certificate proves its seat, and it named another cluster. When most seats of the seed
@@ -247,7 +248,25 @@ impl Founder {
         self.founded = true;
         tracing::info!(cluster = %record.cluster_id, "member of a cluster");
         // Once a process; without it nothing would ever start.
-        self.supervisor.deliver(Founded { record });
+        self.listeners.founded.deliver(Founded { record });
+    }
+
+    /// Tells the joiner what it may ask for, whenever that has changed.
+    fn tell_joiner(&mut self) {
+        let heard = self.founding.cluster_heard();
+        if heard != self.heard {
+            self.heard = heard;
+            // Clusters seldom come and go.
+            self.listeners.heard.deliver(ClusterHeard(heard));
+        }
+    }
+
+    /// The directory says that a cluster has taken this node in.
+    fn announce_taken_in(&mut self, cluster_id: ClusterId) {
+        self.founded = true;
+        tracing::info!(cluster = %cluster_id, "taken into a cluster");
+        // Once a process; without it nothing would ever start.
+        self.listeners.taken_in.deliver(TakenIn { cluster_id });
     }
 
     /// Takes one letter to its seat; a letter that cannot be delivered is dropped, the core repeats it.
@@ -293,30 +312,55 @@ impl Founder {
     }
 
     fn ask_one(&self, seed: Seed) -> impl Future<Output = Asked> + use<> {
-        let (dialer, standing) = (Arc::clone(&self.dialer), Arc::clone(&self.standing));
-        let (own, answer) = (self.founding.sender(), self.founding.answer());
+        let own = (seed.name == self.founding.sender().name).then(|| self.founding.answer());
+        let inquiry = self.inquirer.ask(&seed.name, &seed.address);
         async move {
-            if seed.name == own.name {
-                return Asked { seat: Some(seed.name), result: Ok(answer) };
-            }
-            let hello = hello(&standing, Purpose::Control, None);
-            let result: Result<Answer, String> = async {
-                let expect = Expect::Node(seed.name.clone());
-                let connection = dialer
-                    .dial(&seed.address, expect, hello, PATIENCE)
-                    .await
-                    .map_err(|error| error.to_string())?;
-                let answer = connection
-                    .call_timeout(Method::BootAsk, &Ask { from: own }, PATIENCE)
-                    .await
-                    .map_err(|error| error.to_string());
-                connection.close();
-                answer
-            }
-            .await;
+            let result = match own {
+                Some(answer) => Ok(answer),
+                None => inquiry.await,
+            };
             Asked { seat: Some(seed.name), result }
         }
     }
+}
+
+/// Whether the record fits the cluster that the directory belongs to.
+///
+/// A directory with a cluster never founds another (M6), whatever else it holds. The cluster is written
+/// down behind the decision by a node that founded it, and behind an empty record by one that was taken in.
+/// So beside it there is a decision, or no draft at all: then the node was taken in, or it founded the
+/// cluster and lost this file, which does no harm. Its log begins with the founding entry, and if that is
+/// missing as well, nothing was ever said: it waits for a leader's entries like any node that was taken in,
+/// its identity keeps it from being a new node, and the log's own marks tell a log that was lost.
+fn judge(
+    config: &NodeConfig,
+    record: &Record,
+    cluster: Option<ClusterId>,
+) -> Result<(), StorageError> {
+    let Some(cluster) = cluster else { return Ok(()) };
+    match &record.stage {
+        Stage::Empty => Ok(()),
+        Stage::Decided(draft) if draft.cluster_id == cluster => Ok(()),
+        Stage::Held(draft) | Stage::Decided(draft) => Err(damaged(
+            config,
+            format!(
+                "the directory belongs to cluster {cluster}, but its founding record is about cluster {}: \
+                 the file is of another time or place. Put the right one back from a copy of the disk, or \
+                 run `srvraft discard`, which sets the directory aside, so that the node is taken in anew",
+                draft.cluster_id
+            ),
+        )),
+    }
+}
+
+/// The seed list of the options.
+#[must_use]
+pub fn seeds(config: &NodeConfig) -> Vec<Seed> {
+    let seed = |seed: &crate::config::Seed| Seed {
+        name: seed.name.clone(),
+        address: seed.address.clone(),
+    };
+    config.seeds.iter().map(seed).collect()
 }
 
 fn damaged(config: &NodeConfig, what: String) -> StorageError {
@@ -330,6 +374,8 @@ impl Actor for Founder {
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some(record) = self.founding.founded() {
             self.announce(record);
+        } else if let Some(cluster) = self.directory.cluster() {
+            self.announce_taken_in(cluster);
         }
         ctx.run_interval(TICK, |founder, ctx| {
             let effects = founder.founding.tick();
@@ -389,11 +435,30 @@ impl Handler<Greeted> for Founder {
     type Result = ();
 
     fn handle(&mut self, message: Greeted, ctx: &mut Self::Context) {
-        if let Some(own) = self.founding.founded() {
-            self.heard_of_another(own.cluster_id, message);
+        if let Some(own) = self.directory.cluster() {
+            self.heard_of_another(own, message);
         } else {
             let effects = self.founding.greeted(&message.name, message.cluster_id);
             self.run(effects, None, ctx);
         }
+    }
+}
+
+impl Handler<TakenIn> for Founder {
+    type Result = ();
+
+    /// Written down only if it is still the one cluster that there is for this node: a draft may have been
+    /// accepted since the joiner asked.
+    fn handle(&mut self, message: TakenIn, _: &mut Self::Context) {
+        let TakenIn { cluster_id } = message;
+        if self.founding.cluster_heard() != Some(cluster_id) {
+            return;
+        }
+        if let Err(error) = self.directory.write_cluster(cluster_id) {
+            fatal::storage(&error);
+        }
+        self.founding.taken_in(cluster_id);
+        self.tell_joiner();
+        self.announce_taken_in(cluster_id);
     }
 }

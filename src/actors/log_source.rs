@@ -26,6 +26,8 @@ struct Recent {
     entries: VecDeque<Entry>,
     bytes: u64,
     persisted: Index,
+    /// The log up to here is being replaced by a snapshot, or has been.
+    replaced: Index,
 }
 
 struct Request {
@@ -81,6 +83,22 @@ impl LogSource {
             recent.entries.push_back(entry.clone());
         }
         recent.shrink(self.capacity_bytes);
+    }
+
+    /// A snapshot that ends at `last` takes the place of the whole log: the disk has been asked for it,
+    /// or is about to be. Entries up to there may be gone from now on, and those in memory are.
+    pub fn replaced(&self, last: Index) {
+        let mut recent = self.recent();
+        recent.entries.clear();
+        recent.bytes = 0;
+        recent.replaced = last;
+    }
+
+    /// Whether a snapshot takes, or took, the place of the log at this index: what cannot be read there
+    /// is no damage.
+    #[must_use]
+    pub fn is_replaced(&self, at: Index) -> bool {
+        at <= self.recent().replaced
     }
 
     /// Entries up to this index are durable and may be dropped from memory.

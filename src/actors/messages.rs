@@ -2,17 +2,25 @@
 //! nouns. Each says who sends it, who receives it, whether it may be lost or repeated, and what
 //! happens when the receiver is full.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
 use bytes::Bytes;
 
 use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal};
-use crate::raft::{Boot, Envelope, Index, NodeId, RequestId, Seen, SendRange};
+use crate::kv;
+use crate::raft::founding::Answer;
+use crate::raft::seats::{Join, SeatQuestion};
+use crate::raft::{
+    Boot, ClusterId, Envelope, Index, LogId, NodeId, RequestId, Seen, SendRange, SendSnapshot,
+    SnapshotMeta,
+};
 use crate::rpc::{Connection, Responder};
 
 use super::disk_thread::DiskEvent;
 use super::gate::Permit;
+use super::snapshot_taker::Taking;
 
 /// Time has passed. Election timer → node. May be lost; a backlog counts as one (the number tells).
 /// Full: dropped, the next one stands for it.
@@ -107,6 +115,15 @@ impl Waiter {
             "leadership ended before the command was committed; retry with the same serial to find out",
         ));
     }
+
+    /// The answer for a command that was committed, and whose reply a snapshot in place of its entry
+    /// has overtaken (C5).
+    pub fn overtaken(self) {
+        self.refuse(Refusal::new(
+            Code::Unknown,
+            "a snapshot took the place of the command's entry; retry with the same serial to find out",
+        ));
+    }
 }
 
 /// Append these commands, all or none. Connection → node. Never lost silently: the waiters are
@@ -176,7 +193,49 @@ pub struct Apply {
 pub struct Applied {
     /// The applied index.
     pub upto: Index,
+    /// Bytes of the entries applied since the last one of these.
+    pub bytes: u64,
 }
+
+/// The installed snapshot is durable and takes the place of the state machine's content. Node →
+/// applier, once for each installed snapshot; never dropped.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Restore(pub SnapshotMeta);
+
+/// Freeze the state machine's content for a snapshot. Node → applier, one at a time; never dropped.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Freeze;
+
+/// The frozen content. Applier → node, once for each `Freeze`, behind the `Applied` of what it holds.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Froze(pub kv::Frozen);
+
+/// What became of a snapshot. Snapshot thread → node, once for each one begun; never refused.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SnapshotReported(pub Taking);
+
+/// An admin wants a snapshot of all that is applied. Connection → node. Full: refused as busy.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TakeSnapshot {
+    /// Takes the answer.
+    pub reply: Responder,
+}
+
+/// Keep this table of what was seen of each node; it is written with the next hard state. Node →
+/// storage, at the pace of heartbeats.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NoteSeen(pub Arc<BTreeMap<NodeId, Seen>>);
+
+/// Remove what the log holds up to and including this entry. Node → storage; one for each snapshot.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct PurgeLog(pub LogId);
 
 /// Make this batch durable. Node → storage. Bounded by the node's limit on outstanding batches; never
 /// dropped.
@@ -205,6 +264,17 @@ pub struct Replicate(pub SendRange);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SendRequest(pub Envelope);
+
+/// Send a snapshot, and then the install. Node → replicator, one at a time for each peer. Answered by
+/// `ReplyReceived`, also when it is given up.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StreamSnapshot(pub SendSnapshot);
+
+/// The peer has left: close the connections and end. Node → replicator, once.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Leave;
 
 /// A connection to the peer is up, or could not be had. Dial task → replicator.
 #[derive(Message)]
@@ -235,7 +305,8 @@ pub struct Ended {
     pub reason: String,
 }
 
-/// The two connections to a peer: heartbeats and votes never wait behind appends.
+/// The two lasting connections to a peer: heartbeats and votes never wait behind appends. A snapshot
+/// has one of its own, for as long as it is being sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Votes and heartbeats.
@@ -270,4 +341,82 @@ pub struct Stop {
 pub struct StartOver {
     /// For the log, and for the name under which the directory is kept.
     pub reason: Arc<str>,
+}
+
+/// A node asks to be taken in. Connection → node. May be lost or repeated; the node asks again. Full:
+/// refused as busy.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct JoinAsked {
+    /// Who; the connection has proved its seat and its node id.
+    pub join: Join,
+    /// Takes the answer.
+    pub reply: Responder,
+}
+
+/// What an admin wants of the members, by the names of seats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Take the node at this address in.
+    Add {
+        /// The seat.
+        name: String,
+        /// Where its node is reached.
+        address: String,
+    },
+    /// Let a learner vote.
+    Promote {
+        /// The seat.
+        name: String,
+    },
+    /// Remove whoever sits there.
+    Remove {
+        /// The seat.
+        name: String,
+    },
+    /// Let the seat's voter lead.
+    Transfer {
+        /// The seat.
+        name: String,
+    },
+}
+
+/// An admin's order. Connection → node. Never lost silently: it is answered when it is carried out, or
+/// cannot be, or has taken too long. Full: refused as busy before any work.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Ordered {
+    /// What is wanted.
+    pub order: Order,
+    /// Takes the answer.
+    pub reply: Responder,
+}
+
+/// A seat's address was asked who is there. Asking task → node. One for each question, each with a
+/// deadline, and questions are bounded by the seats.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AddressAnswered {
+    /// Who was looked for, and where.
+    pub question: SeatQuestion,
+    /// For which of an admin's orders; none: for the policy of the seats.
+    pub order: Option<u64>,
+    /// The answer, or why there is none.
+    pub answer: Result<Answer, String>,
+}
+
+/// Which cluster this node may be taken into at the moment: the only one there is, as long as the node
+/// has none and holds no draft. Founder → joiner, whenever that changes; never lost.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ClusterHeard(pub Option<ClusterId>);
+
+/// A cluster has taken this node in: the entry that says so is committed. Joiner → founder, which writes
+/// it down and passes it on to the supervisor, which starts the member with an empty log. Never lost;
+/// repeats are ignored.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TakenIn {
+    /// The cluster.
+    pub cluster_id: ClusterId,
 }

@@ -15,7 +15,7 @@
 //!   └──────────────┘                       │            ├───────────────────────►│ Replicator │─► peer
 //!                                          │            │◄── ReplyReceived, PeerGone ─────────┤ (one each)
 //!                                          └────────────┘                        └────────────┘
-//!   Founder: before there is a Node.   Supervisor: starts, watches, stops all of it.
+//!   Founder, Joiner: before there is a Node.   Supervisor: starts, watches, stops all of it.
 //!   Auditor: compares the stores while this node leads.
 //! ```
 //!
@@ -41,15 +41,28 @@ pub mod election_timer;
 pub mod fatal;
 pub mod founder;
 pub mod gate;
+pub mod inquirer;
+pub mod joiner;
 pub mod leave;
 pub mod log_source;
+pub mod membership;
 pub mod messages;
 pub mod node;
+pub mod offline;
+pub mod peers;
+pub mod recover;
+pub mod refusals;
 pub mod replication;
 pub mod replicator;
 pub mod rpc_listener;
 pub mod run;
 pub mod service;
+pub mod snapshot_desk;
+pub mod snapshot_load;
+pub mod snapshot_meter;
+pub mod snapshot_receiver;
+pub mod snapshot_sender;
+pub mod snapshot_taker;
 pub mod standing;
 pub mod start_over;
 pub mod storage;

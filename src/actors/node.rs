@@ -15,7 +15,6 @@ use crate::codec::api::{Code, Refusal};
 use crate::codec::raft as wire;
 use crate::raft::{
     self, Effects, Envelope, Index, NodeId, NodeStatus, PersistToken, ReadToken, RequestId, Seen,
-    SendSnapshot,
 };
 use crate::rpc::Responder;
 
@@ -25,12 +24,15 @@ use super::disk_thread::DiskEvent;
 use super::election_timer::NewestTick;
 use super::fatal;
 use super::log_source::LogSource;
+use super::membership::Steward;
 use super::messages::{
-    Applied, Apply, DiskReported, HandOver, Introduced, PeerGone, PersistBatch, Propose, Read,
-    ReadIndex, RefuseReads, Replicate, ReplyReceived, RequestReceived, SendRequest, ServeReads,
-    Status, TickElapsed, Waiter,
+    Applied, Apply, DiskReported, Freeze, Froze, HandOver, Introduced, NoteSeen, PeerGone,
+    PersistBatch, Propose, PurgeLog, Read, ReadIndex, RefuseReads, ReplyReceived, RequestReceived,
+    Restore, ServeReads, SnapshotReported, Status, TakeSnapshot, TickElapsed, Waiter,
 };
-use super::replicator::Replicator;
+use super::peers::Peers;
+use super::snapshot_desk::Desk;
+use super::snapshot_receiver::Receiver;
 use super::standing::{Present, Standing};
 use super::storage::Storage;
 
@@ -50,19 +52,25 @@ pub struct Neighbours {
     pub storage: Addr<Storage>,
     /// Owner of the state machine.
     pub applier: Addr<Applier>,
-    /// One for each peer.
-    pub replicators: BTreeMap<NodeId, Addr<Replicator>>,
+    /// A line to each peer.
+    pub peers: Peers,
+    /// Looks after the members.
+    pub steward: Steward,
+    /// Takes snapshots.
+    pub desk: Desk,
+    /// Receives them.
+    pub receiver: Receiver,
 }
 
 /// See the module.
 pub struct Node {
-    core: raft::Node,
+    pub(super) core: raft::Node,
     log: LogSource,
-    standing: Arc<Standing>,
+    pub(super) standing: Arc<Standing>,
     newest_tick: NewestTick,
     /// The newest tick that has been accounted for.
     ticked: u64,
-    neighbours: Neighbours,
+    pub(super) neighbours: Neighbours,
     /// The newest batch handed to the disk, and the newest one completed in order.
     issued: PersistToken,
     completed: PersistToken,
@@ -89,7 +97,7 @@ impl Node {
         newest_tick: NewestTick,
         neighbours: Neighbours,
     ) -> Node {
-        let node = Node {
+        let mut node = Node {
             core,
             log,
             standing,
@@ -105,22 +113,34 @@ impl Node {
             replies: HashMap::new(),
             committed: Index::ZERO,
         };
+        node.neighbours.peers.follow(node.core.membership());
         node.publish();
         node
     }
 
     /// Runs what one input caused, in the order of the contract.
-    fn run(&mut self, effects: Effects) {
+    pub(super) fn run(&mut self, effects: Effects) {
         let soft_state = effects.soft_state;
         if soft_state.is_some() || effects.membership.is_some() {
             // First of all, so that nothing read for a lost leadership is sent any more (S2).
             self.publish();
         }
+        if let Some(membership) = &effects.membership {
+            self.neighbours.peers.follow(membership);
+        }
         if let Some(seen) = effects.seen {
+            // Bounded by the pace of heartbeats.
+            self.neighbours.storage.deliver(NoteSeen(Arc::clone(&seen)));
             self.standing.publish_seen(seen);
         }
         if let Some(persist) = effects.persist {
             self.issued = persist.token;
+            if let Some(snapshot) = &persist.install {
+                // Said before the disk hears of it, so that nobody takes what is gone for damage.
+                self.log.replaced(snapshot.last.index);
+                self.neighbours.desk.installs(snapshot.last.index);
+                self.neighbours.receiver.installing(true);
+            }
             self.log.append(persist.truncate_after, &persist.entries);
             // Bounded by `OUTSTANDING_BATCHES_MAX` and the peers' windows; must not be lost.
             self.neighbours.storage.deliver(PersistBatch(persist));
@@ -129,10 +149,10 @@ impl Node {
             self.send(envelope);
         }
         for range in effects.replicate {
-            if let Some(replicator) = self.neighbours.replicators.get(&range.to) {
-                // Bounded by the core's window of unanswered appends; must not be lost.
-                replicator.deliver(Replicate(range));
-            }
+            self.neighbours.peers.replicate(range);
+        }
+        for snapshot in effects.snapshots {
+            self.neighbours.peers.snapshot(snapshot);
         }
         for (token, envelope) in effects.send_after_persist {
             if token <= self.completed {
@@ -141,12 +161,21 @@ impl Node {
                 self.held.entry(token).or_default().push(envelope);
             }
         }
+        if let Some(snapshot) = effects.restore {
+            self.neighbours.receiver.installing(false);
+            // Once for each installed snapshot; the state machine must follow.
+            self.neighbours.applier.deliver(Restore(snapshot));
+        }
         if let Some(upto) = effects.commit {
             self.committed = upto;
             let done = self.waiters.partition_point(|(index, _)| *index <= upto);
             let waiters = self.waiters.drain(..done).collect();
             // Bounded by what is admitted; committed entries must be applied.
             self.neighbours.applier.deliver(Apply { upto, waiters });
+        }
+        if let Some(upto) = effects.purge {
+            // Bounded by the snapshots taken and by the peers' progress.
+            self.neighbours.storage.deliver(PurgeLog(upto));
         }
         for outcome in effects.reads {
             let Some(reads) = self.reads.remove(&outcome.token) else { continue };
@@ -163,11 +192,6 @@ impl Node {
             // One for each leadership; the reads' callers must be answered (C5).
             self.neighbours.applier.deliver(RefuseReads);
         }
-        for SendSnapshot { to, request, .. } in effects.snapshots {
-            // Nothing sends snapshots yet: the core hears that this one did not arrive, and goes on.
-            let effects = self.core.unanswered(to, request);
-            self.run(effects);
-        }
         if let Some(soft_state) = soft_state {
             let leader = self.standing.present().leader_hint().map(|hint| hint.name);
             tracing::info!(
@@ -182,13 +206,17 @@ impl Node {
     /// Sends a request through its peer's replicator, and an answer to the call that asked.
     fn send(&mut self, envelope: Envelope) {
         if wire::route(&envelope.message).1 == wire::Direction::Request {
-            if let Some(replicator) = self.neighbours.replicators.get(&envelope.to) {
-                // One vote or heartbeat for each peer and round, each answered or given up; must not
-                // be lost silently.
-                replicator.deliver(SendRequest(envelope));
-            }
+            self.neighbours.peers.request(envelope);
         } else if let Some(reply) = self.replies.remove(&(envelope.to, envelope.request)) {
             reply.send_raw(&wire::encode_envelope(&envelope));
+        }
+    }
+
+    /// Begins a snapshot if one is due.
+    fn take_snapshot(&mut self) {
+        if self.neighbours.desk.begins(&self.standing) {
+            // One at a time; without its answer none would ever be taken.
+            self.neighbours.applier.deliver(Freeze);
         }
     }
 
@@ -278,8 +306,13 @@ impl Handler<TickElapsed> for Node {
             return;
         }
         self.ticked = self.newest_tick.load(Ordering::Relaxed);
+        for (peer, request) in self.neighbours.peers.tick() {
+            let effects = self.core.unanswered(peer, request);
+            self.run(effects);
+        }
         let effects = self.core.tick();
         self.run(effects);
+        self.look_after_members();
     }
 }
 
@@ -383,8 +416,41 @@ impl Handler<Applied> for Node {
     type Result = ();
 
     fn handle(&mut self, message: Applied, _: &mut Self::Context) {
-        let effects = self.core.applied(message.upto);
+        let Applied { upto, bytes } = message;
+        let effects = self.core.applied(upto);
         self.run(effects);
+        self.neighbours.desk.applied(upto, bytes);
+        self.take_snapshot();
+    }
+}
+
+impl Handler<Froze> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: Froze, _: &mut Self::Context) {
+        let meta = self.core.snapshot_at(message.0.applied().index);
+        self.neighbours.desk.froze(message.0, meta);
+    }
+}
+
+impl Handler<SnapshotReported> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: SnapshotReported, _: &mut Self::Context) {
+        if let Some(last) = self.neighbours.desk.reported(message.0, &self.standing) {
+            let effects = self.core.snapshot_taken(last);
+            self.run(effects);
+        }
+        self.take_snapshot();
+    }
+}
+
+impl Handler<TakeSnapshot> for Node {
+    type Result = ();
+
+    fn handle(&mut self, message: TakeSnapshot, _: &mut Self::Context) {
+        self.neighbours.desk.asked(message.reply);
+        self.take_snapshot();
     }
 }
 
@@ -392,6 +458,7 @@ impl Handler<HandOver> for Node {
     type Result = bool;
 
     fn handle(&mut self, _: HandOver, _: &mut Self::Context) -> bool {
+        self.neighbours.steward.stop();
         let Some(to) = self.core.successor() else { return false };
         let (result, effects) = self.core.transfer(to);
         self.run(effects);

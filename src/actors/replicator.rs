@@ -2,7 +2,8 @@
 //! core wants sent, sends votes, heartbeats and appends as calls, and hands each answer, or its
 //! absence, back to the node. It holds nothing the protocol relies on.
 //!
-//! Heartbeats and votes have a connection of their own, so that they never wait behind appends.
+//! Heartbeats and votes have a connection of their own, so that they never wait behind appends. A
+//! snapshot has a third one, which lives as long as it is being sent ([`snapshot_sender`](super::snapshot_sender)).
 //!
 //! What when full? The core's window bounds what is here; while the peer is away every request is
 //! handed back as unanswered at once, and the core probes at the pace of its heartbeats.
@@ -17,17 +18,21 @@ use bytes::Bytes;
 use crate::codec::api::{Code, Refusal};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::raft::message::Append;
-use crate::raft::{Entry, Envelope, Member, Message, NodeId, RequestId, SendRange};
+use crate::raft::{Entry, Envelope, Message, NodeId, RequestId, SendRange};
 use crate::rpc::hello::VERSIONS;
 use crate::rpc::{
     Backoff, CloseCode, CloseReason, Connection, DialError, Dialer, Expect, Hello, Method, Purpose,
 };
+use crate::storage::{SnapshotStore, StorageError};
 
 use super::deliver::Deliver;
 use super::log_source::LogSource;
 use super::messages::{
-    Dialled, Ended, Lane, PeerGone, Replicate, ReplyReceived, SendRequest, StartOver,
+    Dialled, Ended, Lane, Leave, PeerGone, Replicate, ReplyReceived, SendRequest, StartOver,
+    StreamSnapshot,
 };
+use super::peers::Peer;
+use super::snapshot_sender::Sending;
 use super::standing::Standing;
 
 /// The delay after the first failed dial, and the longest one.
@@ -45,15 +50,6 @@ pub struct Patience {
     pub bulk: Duration,
 }
 
-/// The peer that a replicator serves.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its node id.
-    pub id: NodeId,
-    /// Its seat.
-    pub member: Member,
-}
-
 /// What all replicators share.
 #[derive(Clone)]
 pub struct Common {
@@ -63,6 +59,8 @@ pub struct Common {
     pub standing: Arc<Standing>,
     /// Where entries come from.
     pub log: LogSource,
+    /// Where snapshots come from.
+    pub snapshots: SnapshotStore,
     /// Deadlines.
     pub patience: Patience,
     /// For a peer's word that this node's directory went back in time.
@@ -88,6 +86,9 @@ pub struct Replicator {
     ranges: VecDeque<SendRange>,
     /// A range is being read from the disk.
     reading: bool,
+    /// A snapshot is being sent.
+    sending: Option<SpawnHandle>,
+    seed: u64,
     /// Why the peer was not trusted when last dialed; it has been said.
     complaint: Option<String>,
 }
@@ -116,6 +117,8 @@ impl Replicator {
             bulk: line(seed.wrapping_add(1)),
             ranges: VecDeque::new(),
             reading: false,
+            sending: None,
+            seed,
             complaint: None,
         }
     }
@@ -228,7 +231,11 @@ impl Replicator {
                 match entries {
                     Ok(entries) => replicator.send_range(range, entries),
                     Err(error) => {
-                        tracing::warn!(peer = replicator.peer.member.name, %error, "range not read");
+                        // Purged meanwhile: the peer will need a snapshot, as the core finds out.
+                        if !matches!(error, StorageError::OutOfRange { .. }) {
+                            let peer = &replicator.peer.member.name;
+                            tracing::warn!(peer, %error, "range not read");
+                        }
                         replicator.unanswered(range.request);
                     }
                 }
@@ -396,5 +403,37 @@ impl Handler<SendRequest> for Replicator {
 
     fn handle(&mut self, message: SendRequest, _: &mut Self::Context) {
         self.send_envelope(Lane::Control, &message.0);
+    }
+}
+
+impl Handler<StreamSnapshot> for Replicator {
+    type Result = ();
+
+    fn handle(&mut self, message: StreamSnapshot, ctx: &mut Self::Context) {
+        // The core has given the former one up; its answer would be to nobody's question.
+        if let Some(former) = self.sending.take() {
+            ctx.cancel_future(former);
+        }
+        let sending = Sending::run(self.peer.clone(), self.common.clone(), message.0, self.seed);
+        let handle = ctx.spawn(sending.into_actor(self).map(|reply, replicator, _| {
+            replicator.sending = None;
+            // One for each request of the core; it must hear of each.
+            replicator.answers.deliver(reply);
+        }));
+        self.sending = Some(handle);
+    }
+}
+
+impl Handler<Leave> for Replicator {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+        tracing::info!(peer = self.peer.member.name, "no longer a member; connections closed");
+        for line in [&self.control, &self.bulk] {
+            if let Some(connection) = &line.connection {
+                connection.close();
+            }
+        }
+        ctx.stop();
     }
 }

@@ -19,11 +19,11 @@ use crate::codec;
 use crate::codec::api::{
     Code, GetArgs, MemberStatus, MembersReply, RangeArgs, Refusal, ReplicationArgs, StatusReply,
 };
-use crate::codec::peer::{Audit, AuditAsk, AuditReply};
+use crate::codec::peer::{Audit, AuditAsk, AuditReply, Chunk};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
-use crate::raft::{Index, NodeId, NodeStatus};
+use crate::raft::{Index, Membership, Message, NodeId, NodeStatus};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
@@ -33,12 +33,14 @@ use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
 use super::gate::Gate;
 use super::log_source::LogSource;
+use super::membership::calls;
 use super::messages::{
     Introduced, Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status,
-    Stop, Waiter,
+    Stop, TakeSnapshot, Waiter,
 };
 use super::node::Node;
 use super::replication;
+use super::snapshot_receiver::Receiver;
 use super::standing::Standing;
 
 /// What serves once the node is a member. Kept addresses: a clone for each message would each own a
@@ -48,6 +50,8 @@ pub struct Member {
     pub node: Addr<Node>,
     /// The log's entries.
     pub log: LogSource,
+    /// Takes snapshots from a leader.
+    pub receiver: Receiver,
 }
 
 /// See the module.
@@ -118,36 +122,66 @@ impl NodeService {
             Method::RaftVote => RaftCall::Vote,
             Method::RaftAppend => RaftCall::Append,
             Method::RaftTimeoutNow => RaftCall::TimeoutNow,
-            Method::RaftInstall => {
-                // Nothing receives a snapshot's content yet, so that there is none to take.
-                let message = "this node holds no such snapshot";
-                return call.reply.refuse(Refusal::new(Code::Unavailable, message));
-            }
+            Method::RaftInstall => RaftCall::Install,
             _ => RaftCall::Heartbeat,
         };
         let envelope = match wire::decode_envelope(kind, Direction::Request, &call.args) {
             Ok(envelope) => envelope,
             Err(error) => return call.reply.refuse(bad_request(&error)),
         };
+        if let Err(refusal) = self.judge_travel(peer, envelope.from, envelope.to) {
+            return call.reply.refuse(refusal);
+        }
         let own = self.standing.own.node_id;
-        if envelope.to != own || Some(envelope.from) != peer.hello.node_id {
-            let message = format!(
-                "the message is from {} to {}, the connection is from {} to {own}",
-                envelope.from,
-                envelope.to,
-                peer.hello.node_id.unwrap_or(NodeId(0)),
-            );
+        // A sender that is no member here may be one all the same, unknown to a node that slept through
+        // the change or was just taken in: what a message may do is decided by the core.
+        if envelope.from == own {
+            let message = format!("node {own} is this node itself");
             return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
         }
-        // Whoever is no member has nothing to say to the core: every member's log holds the memberships
-        // that name its peers, as long as nobody is taken in.
-        if envelope.from == own || !self.standing.present().membership.contains(envelope.from) {
-            let message = format!("node {} is no other member of this cluster", envelope.from);
-            return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
+        if let Message::Install(install) = &envelope.message
+            && !member.receiver.holds(&install.snapshot)
+        {
+            let message = format!("the snapshot at {} is not here", install.snapshot.last);
+            return call.reply.refuse(Refusal::new(Code::Unavailable, message));
         }
         let message = RequestReceived { envelope, reply: call.reply };
         if let Err(SendError::Full(message) | SendError::Closed(message)) =
             member.node.try_send(message)
+        {
+            message.reply.refuse(busy());
+        }
+    }
+
+    /// Whether a message between nodes may come over this connection. Whoever is no member here is let
+    /// in all the same: a node that slept through changes does not know its leader yet, and what a
+    /// message may do is the core's to decide.
+    fn judge_travel(&self, peer: &Peer, from: NodeId, to: NodeId) -> Result<(), Refusal> {
+        let own = self.standing.own.node_id;
+        if to == own && from != own && Some(from) == peer.hello.node_id {
+            return Ok(());
+        }
+        let caller = peer.hello.node_id.unwrap_or(NodeId(0));
+        let message =
+            format!("the message is from {from} to {to}, the connection is from {caller} to {own}");
+        Err(Refusal::new(Code::WrongPeer, message))
+    }
+
+    /// A piece of a snapshot.
+    fn chunk(&self, member: &Member, peer: &Peer, call: Call) {
+        let chunk = match codec::decode_shared::<Chunk>(&call.args) {
+            Ok(chunk) => chunk,
+            Err(error) => return call.reply.refuse(bad_request(&error)),
+        };
+        match self.judge_travel(peer, chunk.from, chunk.to) {
+            Ok(()) => member.receiver.take(chunk, call.reply),
+            Err(refusal) => call.reply.refuse(refusal),
+        }
+    }
+
+    fn snapshot(&self, member: &Member, reply: Responder) {
+        if let Err(SendError::Full(message) | SendError::Closed(message)) =
+            member.node.try_send(TakeSnapshot { reply })
         {
             message.reply.refuse(busy());
         }
@@ -391,16 +425,16 @@ impl Service for NodeService {
                         }
                     }
                 }
+                (Method::RaftSnapshot, Some(member)) => self.chunk(member, peer, call),
+                (Method::NodeSnapshot, Some(member)) => self.snapshot(member, call.reply),
+                (Method::BootJoin, Some(member)) => calls::join(&member.node, peer, call),
                 (
-                    Method::RaftSnapshot
-                    | Method::BootJoin
-                    | Method::ClusterAdd
+                    Method::ClusterAdd
                     | Method::ClusterPromote
                     | Method::ClusterRemove
-                    | Method::ClusterTransfer
-                    | Method::NodeSnapshot,
-                    Some(_),
-                ) => call.reply.refuse(Refusal::new(Code::Unavailable, "not here yet")),
+                    | Method::ClusterTransfer,
+                    Some(member),
+                ) => calls::order(&member.node, call),
                 (Method::ClusterMembers, Some(member)) => self.members(member, call.reply),
                 (Method::NodeReplication, Some(member)) => self.replication(member, call),
             }
@@ -465,11 +499,22 @@ fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply
         last_index: status.map_or(Index::ZERO, |status| status.last.index),
         commit_index: status.map_or(Index::ZERO, |status| status.commit),
         applied_index: content.view.applied(),
-        snapshot_index: Index::ZERO,
+        snapshot_index: status.map_or(Index::ZERO, |status| status.snapshot.index),
         state_hash: content.state_hash,
         waiting: standing.waiting(),
         stopping: standing.is_stopping(),
-        snapshots: Default::default(),
+        snapshots: standing.snapshots.read(),
+    }
+}
+
+/// While a change of the voters is under way, who only votes in the old or in the new membership is on
+/// its way out or in.
+fn role_of(id: NodeId, membership: &Membership) -> &'static str {
+    match (membership.voters.contains(&id), membership.outgoing.contains(&id)) {
+        (true, false) if membership.is_joint() => "joining",
+        (true, _) => "voter",
+        (false, true) => "leaving",
+        (false, false) => "learner",
     }
 }
 
@@ -480,7 +525,7 @@ fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
         .members
         .iter()
         .map(|(id, member)| {
-            let role = if present.membership.is_voter(*id) { "voter" } else { "learner" };
+            let role = role_of(*id, &present.membership);
             let peer = status.peers.iter().find(|peer| peer.id == *id);
             let own = (*id == status.id).then_some(status.persisted);
             MemberStatus {

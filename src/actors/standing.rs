@@ -13,6 +13,8 @@ use crate::codec::api::{Answerer, Code, LeaderHint, Refusal};
 use crate::kv::View;
 use crate::raft::{Boot, ClusterId, Index, Membership, NodeId, RoleKind, Seen, SoftState, Term};
 
+use super::snapshot_meter::SnapshotMeter;
+
 /// The node's fixed facts about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Own {
@@ -60,6 +62,8 @@ pub struct Standing {
     /// Who refuses this node as removed, as long as nobody else leads it.
     removed: ArcSwapOption<String>,
     stopping: AtomicBool,
+    /// What was done with snapshots.
+    pub snapshots: SnapshotMeter,
 }
 
 impl Standing {
@@ -85,6 +89,7 @@ impl Standing {
             seen: ArcSwap::default(),
             removed: ArcSwapOption::empty(),
             stopping: AtomicBool::new(false),
+            snapshots: SnapshotMeter::default(),
         })
     }
 

@@ -1,10 +1,10 @@
-//! The storage actor: the node's door to the disk thread. It decides nothing; it hands batches over in
-//! the order in which they come.
+//! The storage actor: the node's door to the disk thread. It decides nothing; it hands work over in
+//! the order in which it comes.
 
 use actix::prelude::*;
 
 use super::disk_thread::DiskThread;
-use super::messages::{FinishDisk, PersistBatch};
+use super::messages::{FinishDisk, NoteSeen, PersistBatch, PurgeLog};
 
 /// In front of the disk thread.
 pub struct Storage {
@@ -28,6 +28,22 @@ impl Handler<PersistBatch> for Storage {
 
     fn handle(&mut self, message: PersistBatch, _: &mut Self::Context) {
         self.disk.persist(message.0);
+    }
+}
+
+impl Handler<PurgeLog> for Storage {
+    type Result = ();
+
+    fn handle(&mut self, message: PurgeLog, _: &mut Self::Context) {
+        self.disk.purge(message.0);
+    }
+}
+
+impl Handler<NoteSeen> for Storage {
+    type Result = ();
+
+    fn handle(&mut self, message: NoteSeen, _: &mut Self::Context) {
+        self.disk.note_seen(message.0);
     }
 }
 

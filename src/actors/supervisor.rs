@@ -7,7 +7,8 @@
 //! | serving | RPC listener, connections, applier | bytes, TLS, and the answers that go out there |
 //! | timer | election timer | nothing may starve it |
 //!
-//! Besides the arbiters there are the disk thread and the log reader's thread.
+//! Besides the arbiters there are the disk thread, the log reader's, and those of snapshots: one that
+//! takes them, one that receives them, and one for each that is sent or loaded.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,25 +19,34 @@ use actix_rt::ArbiterHandle;
 use crate::config::{NodeConfig, OnDamage};
 use crate::exit::Exit;
 use crate::kv;
-use crate::raft::{self, Restored, RoleKind};
+use crate::raft::{self, ClusterId, Restored, RoleKind, SeatOptions, Seats};
 use crate::rpc::Dialer;
-use crate::storage::{DataDir, LogOptions, LogStore, RestoredLog, StorageError};
+use crate::storage::{Batch, DataDir, LogOptions, LogStore, RestoredLog, StorageError};
 
-use super::applier::Applier;
+use super::applier::{self, Applier};
 use super::auditor::Auditor;
 use super::deliver::Deliver;
 use super::disk_thread::DiskThread;
 use super::election_timer::{ElectionTimer, NewestTick};
 use super::fatal;
 use super::founder::Founded;
+use super::inquirer::Inquirer;
 use super::leave::stay_while_needed;
 use super::log_source::LogSource;
-use super::messages::{DiskReported, FinishDisk, HandOver, StartOver, Stop};
+use super::membership::{Steward, asking};
+use super::messages::{
+    DiskReported, FinishDisk, HandOver, SnapshotReported, StartOver, Stop, TakenIn,
+};
 use super::node::{Neighbours, Node};
-use super::replicator::{Common, Patience, Peer, Replicator};
+use super::peers::{Line, Peers};
+use super::replicator::{Common, Patience, Replicator};
 use super::rpc_listener::{RpcListener, StopAccepting};
 use super::service::{Member, NodeService};
-use super::standing::{Present, Standing};
+use super::snapshot_desk::Desk;
+use super::snapshot_load::current;
+use super::snapshot_receiver::Receiver;
+use super::snapshot_taker::Taker;
+use super::standing::{Content, Present, Standing};
 use super::start_over::start_over;
 use super::storage::Storage;
 
@@ -96,27 +106,58 @@ impl Supervisor {
         Supervisor { plan, running: None, stopping: false }
     }
 
-    fn start_member(&mut self, founded: &Founded) -> Result<(), StorageError> {
+    /// The node is in a cluster: starts the member, once a process.
+    fn begin(&mut self, cluster_id: ClusterId, first: Option<&Batch>) {
+        if self.running.is_some() {
+            return;
+        }
+        match self.start_member(cluster_id, first) {
+            Ok(()) => {}
+            Err(error @ StorageError::Damaged { .. })
+                if self.plan.config.on_damage == OnDamage::Replace =>
+            {
+                tracing::error!("{error}");
+                start_over(&self.plan.directory, "damaged");
+            }
+            Err(error) => fatal::storage(&error),
+        }
+    }
+
+    /// Starts what makes a member: over the log as it is, with `first` in it if it is empty and the
+    /// cluster was founded here, or with nothing if the node was taken in.
+    fn start_member(
+        &mut self,
+        cluster_id: ClusterId,
+        first: Option<&Batch>,
+    ) -> Result<(), StorageError> {
         let Plan { config, directory, dialer, standing, service, serving, timing, .. } = &self.plan;
-        directory.write_cluster(founded.cluster_id)?;
+        directory.write_cluster(cluster_id)?;
         let options = LogOptions::default();
         let (mut wal, mut restored) = directory.open_log(options)?;
-        if restored.shape.last() == raft::LogId::ZERO {
+        if let Some(first) = first
+            && restored.shape.last() == raft::LogId::ZERO
+        {
             // The founding decided and is on disk; the log begins with its membership. A crash between
             // the two leads here again.
-            wal.append(&founded.first_batch())?;
+            wal.append(first)?;
             wal.sync()?;
             drop(wal);
             (wal, restored) = directory.open_log(options)?;
         }
-        let RestoredLog { hard_state, shape, memberships, seen, reached, .. } = restored;
+        let RestoredLog { hard_state, shape, memberships, snapshot, seen, reached, .. } = restored;
+        let store = match snapshot {
+            Some(_) => current(directory.snapshots())?,
+            None => kv::Store::new(),
+        };
+        standing.publish_content(Content { view: store.view(), state_hash: store.state_hash() });
         let own = standing.own.clone();
         tracing::info!(
             node = %own.node_id,
-            cluster = %founded.cluster_id,
+            cluster = %cluster_id,
             term = hard_state.term.0,
             last = %shape.last(),
-            boot = own.boot.0,
+            snapshot = store.applied().0,
+            boot = own.boot.count(),
             "log opened"
         );
         let last = shape.last().index;
@@ -130,8 +171,8 @@ impl Supervisor {
             hard_state,
             log: shape,
             memberships,
-            snapshot: None,
-            applied: raft::Index::ZERO,
+            snapshot,
+            applied: store.applied(),
             boot: own.boot,
             seen,
             reached,
@@ -139,19 +180,21 @@ impl Supervisor {
         let core = raft::Node::new(own.node_id, config.raft, random(), restored);
         standing.note_claims(core.claims());
         standing.publish_seen(Arc::new(core.seen().clone()));
-        let membership = Arc::new(core.membership().clone());
+        let status = core.status();
         standing.publish(Present {
-            cluster_id: Some(founded.cluster_id),
-            soft_state: core.status().soft_state,
-            membership: Arc::clone(&membership),
+            cluster_id: Some(cluster_id),
+            soft_state: status.soft_state,
+            membership: Arc::new(core.membership().clone()),
             waiting: None,
         });
 
+        let snapshots = directory.snapshots().clone();
         let election = config.tick * config.raft.election_ticks.0;
         let common = Common {
             dialer: Arc::clone(dialer),
             standing: Arc::clone(standing),
             log: log.clone(),
+            snapshots: snapshots.clone(),
             start_over: self.plan.own.clone().recipient(),
             patience: Patience {
                 dial: Duration::from_secs(2).max(election * 2),
@@ -159,7 +202,7 @@ impl Supervisor {
                 bulk: Duration::from_secs(2).max(election * 4),
             },
         };
-        let newest = NewestTick::default();
+        let newest_tick = NewestTick::default();
         let context = Context::<Node>::new();
         let node = context.address();
         let reports = node.clone().recipient::<DiskReported>();
@@ -169,37 +212,59 @@ impl Supervisor {
         })
         .map_err(failed)?;
         let storage = Storage::new(disk).start();
-        let replicators = membership
-            .members
-            .iter()
-            .filter(|(id, _)| **id != own.node_id)
-            .map(|(id, member)| {
-                let peer = Peer { id: *id, member: member.clone() };
-                let (answers, gone) = (node.clone().recipient(), node.clone().recipient());
-                (*id, Replicator::new(peer, common.clone(), answers, gone, random()).start())
-            })
-            .collect();
-        let (applier_log, applier_standing) = (log.clone(), Arc::clone(standing));
-        let applied = node.clone().recipient();
-        let applier = Applier::start_in_arbiter(serving, move |_| {
-            Applier::new(kv::Store::new(), applier_log, applier_standing, applied)
+        let (answers, gone) = (node.clone().recipient(), node.clone().recipient());
+        let peers = Peers::new(own.node_id, config.raft.election_ticks.1, move |peer| {
+            let (answers, gone) = (answers.clone(), gone.clone());
+            Line::to(&Replicator::new(peer, common.clone(), answers, gone, random()).start())
         });
-        let neighbours =
-            Neighbours { storage: storage.clone(), applier: applier.clone(), replicators };
+        let ticks = |time: Duration| (time.as_nanos() / config.tick.as_nanos().max(1)) as u64;
+        let seats = SeatOptions {
+            limit_ticks: ticks(config.seat_limit),
+            retirement_ticks: ticks(config.retirement),
+        };
+        let inquirer = Inquirer::new(Arc::clone(dialer), Arc::clone(standing));
+        let asking = asking(inquirer, node.clone().recipient());
+        let steward = Steward::new(Seats::new(cluster_id, seats), config.tick, asking);
+        let reports = node.clone().recipient::<SnapshotReported>();
+        let taker = Taker::start(snapshots.clone(), cluster_id, move |taking| {
+            // One for each snapshot; the node must hear it.
+            reports.deliver(SnapshotReported(taking));
+        })
+        .map_err(failed)?;
+        let (newest, applied) = (status.snapshot.index, status.applied);
+        let desk = Desk::new(config.snapshots, taker, snapshots.clone(), newest, applied);
+        let receiver = Receiver::start(snapshots.clone(), Arc::clone(standing)).map_err(failed)?;
+        let (applier_log, applier_standing) = (log.clone(), Arc::clone(standing));
+        let neighbours = applier::Neighbours {
+            applied: node.clone().recipient(),
+            froze: node.clone().recipient(),
+            load: Arc::new(move || current(&snapshots)),
+        };
+        let applier = Applier::start_in_arbiter(serving, move |_| {
+            Applier::new(store, applier_log, applier_standing, neighbours)
+        });
+        let neighbours = Neighbours {
+            storage: storage.clone(),
+            applier: applier.clone(),
+            peers,
+            steward,
+            desk,
+            receiver: receiver.clone(),
+        };
         context.run(Node::new(
             core,
             log.clone(),
             Arc::clone(standing),
-            Arc::clone(&newest),
+            Arc::clone(&newest_tick),
             neighbours,
         ));
         let (tick, ticks) = (config.tick, node.clone().recipient());
         let timer = ElectionTimer::start_in_arbiter(timing, move |_| ElectionTimer {
             tick,
-            newest,
+            newest: newest_tick,
             node: ticks,
         });
-        service.joined(Member { node: node.clone(), log });
+        service.joined(Member { node: node.clone(), log, receiver });
         let (audited, dialer) = (Arc::clone(standing), Arc::clone(dialer));
         let start_over = self.plan.own.clone().recipient();
         let auditor = Auditor::new(config, audited, dialer, node.clone(), start_over).start();
@@ -296,19 +361,15 @@ impl Handler<Founded> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, founded: Founded, _: &mut Self::Context) {
-        if self.running.is_some() {
-            return;
-        }
-        match self.start_member(&founded) {
-            Ok(()) => {}
-            Err(error @ StorageError::Damaged { .. })
-                if self.plan.config.on_damage == OnDamage::Replace =>
-            {
-                tracing::error!("{error}");
-                start_over(&self.plan.directory, "damaged");
-            }
-            Err(error) => fatal::storage(&error),
-        }
+        self.begin(founded.cluster_id, Some(&founded.first_batch()));
+    }
+}
+
+impl Handler<TakenIn> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: TakenIn, _: &mut Self::Context) {
+        self.begin(message.cluster_id, None);
     }
 }
 

@@ -209,7 +209,7 @@ const TABLE: [Row; 24] = [
         .or(FOUNDINGS),
     row(Method::BootJoin, "Boot.Join", NODES, SMALL, "asks to be taken into the cluster")
         .changes_something()
-        .or(FOUNDINGS),
+        .or(READS),
     row(Method::KvOpenSession, "Kv.OpenSession", USERS, SMALL, "registers a session for writes")
         .changes_something()
         .or(SESSIONS),

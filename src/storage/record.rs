@@ -390,7 +390,10 @@ mod tests {
             HardStateRecord { hard_state: hard_state(), seen: BTreeMap::new(), all_seen: true };
         let mut record = Vec::new();
         write_named(&mut record, &content);
-        assert_eq!(hex(&record), "");
+        assert_eq!(
+            hex(&record),
+            "82aa686172645f73 7461746582a47465 726d02a4766f7465 09a8616c6c5f7365 656ec3"
+        );
         let header = SegmentHeader {
             capacity: 4096,
             hard_state: hard_state(),
@@ -400,7 +403,11 @@ mod tests {
         };
         let mut record = Vec::new();
         write_named(&mut record, &header);
-        assert_eq!(hex(&record), "");
+        assert_eq!(
+            hex(&record),
+            "85a8636170616369 7479cd1000aa6861 72645f7374617465 82a47465726d02a4 \
+             766f746509a47365 656e80a772656163 68656409aa626567 696e735f6c6f67c3"
+        );
         #[derive(serde::Serialize)]
         struct Older {
             capacity: u64,

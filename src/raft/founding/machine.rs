@@ -59,6 +59,8 @@ pub struct Founding {
     pub(super) refusals: BTreeSet<NodeId>,
     /// Why a listed node does not accept this node's own draft yet.
     pub(super) excuses: BTreeMap<NodeId, String>,
+    /// The cluster that took this node in; on disk. It founds nothing any more.
+    taken_in: Option<ClusterId>,
     waiting: Option<String>,
 }
 
@@ -99,6 +101,7 @@ impl Founding {
             accepted: BTreeSet::from([me_id]),
             refusals: BTreeSet::new(),
             excuses: BTreeMap::new(),
+            taken_in: None,
             waiting: None,
         };
         founding.waiting = founding.sentence();
@@ -109,7 +112,7 @@ impl Founding {
     pub fn tick(&mut self) -> Effects {
         let mut effects = Effects::default();
         self.now += 1;
-        if self.record.stage.decided().is_some() {
+        if self.record.stage.decided().is_some() || self.taken_in.is_some() {
             return effects;
         }
         let now = self.now;
@@ -131,7 +134,7 @@ impl Founding {
     /// A round of asking is over: everyone has answered, failed or run out of time. A round that is not
     /// the newest, or was overtaken by an acceptance or a refusal meanwhile, is ignored.
     pub fn asked(&mut self, round: AskRound, results: Vec<Asked>) -> Effects {
-        if round != self.round || self.asking_since.is_none() {
+        if round != self.round || self.asking_since.is_none() || self.taken_in.is_some() {
             return Effects::default();
         }
         self.asking_since = None;
@@ -144,6 +147,9 @@ impl Founding {
 
     /// The hello of another node, on a connection made by either side, named a cluster id.
     pub fn greeted(&mut self, name: &str, cluster_id: ClusterId) -> Effects {
+        if self.taken_in.is_some() {
+            return Effects::default();
+        }
         if self.greetings.len() < GREETINGS_MAX || self.greetings.contains_key(&cluster_id) {
             self.greetings.insert(cluster_id, (name.to_owned(), self.now));
         }
@@ -159,8 +165,9 @@ impl Founding {
         if to != self.me.id || from.node_id == self.me.id {
             return effects;
         }
-        if let Stage::Decided(record) = &self.record.stage {
-            let answer = member_reply(self.me.id, record.cluster_id, Some(record), &message);
+        let decided = self.record.stage.decided();
+        if let Some(cluster_id) = self.taken_in.or(decided.map(|record| record.cluster_id)) {
+            let answer = member_reply(self.me.id, cluster_id, decided, &message);
             self.reply(&mut effects, answer);
             return effects;
         }
@@ -204,7 +211,7 @@ impl Founding {
             boot: self.me.boot,
             address: self.me.address.clone(),
             seeds: self.me.seeds.clone(),
-            cluster_id: self.founded().map(|founded| founded.cluster_id),
+            cluster_id: self.taken_in.or(self.founded().map(|founded| founded.cluster_id)),
             holds: self.durable.stage.held().map(|draft| draft.cluster_id),
         }
     }
@@ -213,6 +220,29 @@ impl Founding {
     #[must_use]
     pub fn founded(&self) -> Option<Founded> {
         self.durable.stage.decided().map(Draft::founded)
+    }
+
+    /// The cluster that this node may be taken into: the only one that was seen lately, and only while
+    /// this node is in none, holds no draft, and no former one is on its way to the disk.
+    #[must_use]
+    pub fn cluster_heard(&self) -> Option<ClusterId> {
+        let free =
+            self.taken_in.is_none() && self.record.stage == Stage::Empty && self.writes.is_empty();
+        let clusters = self.clusters();
+        let mut ids = clusters.keys();
+        let only = ids.next().copied().filter(|_| ids.next().is_none());
+        only.filter(|_| free)
+    }
+
+    /// A cluster has taken this node in, and that is on its disk: from now on it answers as a member, and
+    /// accepts no draft.
+    ///
+    /// # Panics
+    /// If it holds a draft or knows a decision: then it may be in another cluster.
+    pub fn taken_in(&mut self, cluster_id: ClusterId) {
+        assert_eq!(self.record.stage, Stage::Empty, "a node that holds a draft is not taken in");
+        self.taken_in = Some(cluster_id);
+        self.waiting = None;
     }
 
     /// Why the node still waits, in one sentence; none once it has learned the decision.

@@ -60,8 +60,7 @@
 //!    campaigns or acknowledges before.
 //!
 //! A crash after 1 is repaired by doing 2 at the next start, with the same bytes, because both come
-//! from the record. A log with entries beside a record that is not decided cannot come about and is
-//! damage. A node whose record holds a draft must not be taken into another cluster before it has let
+//! from the record. A node that was taken in has its cluster on disk and no decided record. A node whose record holds a draft must not be taken into another cluster before it has let
 //! the draft go.
 //!
 //! [`tick`]: Founding::tick
@@ -70,7 +69,9 @@
 //! [`received`]: Founding::received
 //! [`persisted`]: Founding::persisted
 //!
-//! Not here: taking a node into a cluster that exists.
+//! A node that waits is taken into a cluster that exists by the leader of that cluster
+//! ([`raft::seats`](super::seats)); here is only what goes with it: which cluster it may be
+//! ([`Founding::cluster_heard`]), and that it founds nothing afterwards ([`Founding::taken_in`]).
 
 pub mod effects;
 mod letters;

@@ -14,6 +14,7 @@ mod paper;
 mod quick;
 mod rewind;
 mod script;
+mod seats;
 mod show;
 mod storm;
 mod topology;

@@ -27,7 +27,7 @@ mod incoming;
 mod store;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -82,6 +82,12 @@ impl SnapshotFile {
     #[must_use]
     pub fn head(&self) -> &SnapshotHead {
         &self.head
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The file's bytes from `offset` on, for sending: at most `max`, and at most a mebibyte; none

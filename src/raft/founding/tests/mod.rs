@@ -3,5 +3,6 @@
 mod hostile;
 mod random;
 mod script;
+mod taken_in;
 mod wire;
 mod world;

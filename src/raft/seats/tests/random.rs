@@ -48,7 +48,7 @@ fn judge(world: &World, change: &MembershipChange, answers: &BTreeMap<String, No
 #[test]
 fn nothing_that_is_proposed_makes_the_cluster_less_safe() {
     let mut kinds = BTreeMap::new();
-    for seed in 0..300 {
+    for seed in 0..40 {
         let mut rng = SmallRng::seed_from_u64(seed);
         let voters = rng.random_range(1..=5);
         let mut world = World::of(voters);
@@ -57,7 +57,7 @@ fn nothing_that_is_proposed_makes_the_cluster_less_safe() {
         // Which node runs at each seat's address, and what was last answered there.
         let mut there: BTreeMap<u64, u64> = (1..=7).map(|seat| (seat, seat)).collect();
         let mut answers = BTreeMap::new();
-        for _ in 0..400 {
+        for _ in 0..300 {
             match rng.random_range(0..10) {
                 0 => {
                     next_id += 1;
@@ -105,5 +105,5 @@ fn nothing_that_is_proposed_makes_the_cluster_less_safe() {
         }
     }
     assert_eq!(kinds.len(), 4, "every kind of proposal came up: {kinds:?}");
-    assert!(kinds.values().all(|count| *count > 20), "{kinds:?}");
+    assert!(kinds.values().all(|count| *count > 10), "{kinds:?}");
 }

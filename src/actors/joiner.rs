@@ -1,0 +1,264 @@
+//! The joiner: asks to be taken into the cluster that exists (`Boot.Join`), as long as this node is in
+//! none, or was removed from its own. It goes from seed to seed until one names the leader, and stays
+//! with that one while it answers.
+//!
+//! It decides nothing: the leader says when the node is a member, the founder whether that may be
+//! written down (a founding draft may have been accepted meanwhile).
+//!
+//! What when full? One question at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use crate::codec::api::{Code, LeaderHint};
+use crate::raft::founding::Seed;
+use crate::raft::seats::{Join, JoinAnswer};
+use crate::raft::{ClusterId, RoleKind};
+use crate::rpc::{CallError, Dialer, Expect, Method, Purpose};
+
+use super::deliver::Deliver;
+use super::messages::{ClusterHeard, StartOver, TakenIn};
+use super::replicator::hello;
+use super::standing::{Present, Standing};
+
+/// The pause between two questions.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// For the connection, and for the call.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Leader hints that are followed without a pause: they may form a loop (C4).
+const HINTS_MAX: u32 = 2;
+
+/// See the module.
+pub struct Joiner {
+    name: String,
+    address: String,
+    seeds: Vec<Seed>,
+    dialer: Arc<Dialer>,
+    standing: Arc<Standing>,
+    founder: Recipient<TakenIn>,
+    supervisor: Recipient<StartOver>,
+    /// The cluster that this node may be taken into.
+    heard: Option<ClusterId>,
+    /// Whom to ask next: the leader as far as known, else the seats in turn.
+    leader: Option<LeaderHint>,
+    turn: usize,
+    hints: u32,
+    asking: bool,
+    /// What was last said about the wait.
+    said: Option<String>,
+}
+
+/// What became of a question. Asking task → joiner; one for each.
+#[derive(Message)]
+#[rtype(result = "()")]
+enum Asked {
+    Answered(LeaderHint, JoinAnswer),
+    /// The asked node does not lead; perhaps it knows who does.
+    Elsewhere(Option<LeaderHint>),
+    Failed(LeaderHint, String),
+}
+
+/// What a joiner starts with.
+pub struct Plan {
+    /// Where this node wants to be reached.
+    pub advertise: String,
+    /// Where others may be found.
+    pub seeds: Vec<Seed>,
+    /// Makes connections.
+    pub dialer: Arc<Dialer>,
+    /// What the node says about itself.
+    pub standing: Arc<Standing>,
+    /// Hears that a cluster has taken this node in.
+    pub founder: Recipient<TakenIn>,
+    /// Hears that the directory is to be set aside.
+    pub supervisor: Recipient<StartOver>,
+}
+
+impl Joiner {
+    /// A joiner that has nobody to ask yet.
+    #[must_use]
+    pub fn new(plan: Plan) -> Joiner {
+        let Plan { advertise: address, seeds, dialer, standing, founder, supervisor } = plan;
+        Joiner {
+            name: standing.own.name.clone(),
+            address,
+            seeds,
+            dialer,
+            standing,
+            founder,
+            supervisor,
+            heard: None,
+            leader: None,
+            turn: 0,
+            hints: 0,
+            asking: false,
+            said: None,
+        }
+    }
+
+    /// What to ask, if there is anything to ask for.
+    fn question(&self) -> Option<Join> {
+        let present = self.standing.present();
+        let removed = self.standing.is_removed();
+        if present.cluster_id.is_none() && self.heard.is_none()
+            || present.cluster_id.is_some() && !removed
+        {
+            return None;
+        }
+        Some(Join {
+            name: self.name.clone(),
+            id: self.standing.own.node_id,
+            address: self.address.clone(),
+            cluster: present.cluster_id,
+            term: present.soft_state.term,
+        })
+    }
+
+    /// The seats that may know a leader: the seeds, and the members as they were when this node was one.
+    fn seats(&self) -> Vec<LeaderHint> {
+        let mut seats: BTreeMap<String, String> =
+            self.seeds.iter().map(|seed| (seed.name.clone(), seed.address.clone())).collect();
+        for member in self.standing.present().membership.members.values() {
+            seats.insert(member.name.clone(), member.address.clone());
+        }
+        seats.remove(&self.name);
+        seats.into_iter().map(|(name, address)| LeaderHint { name, address }).collect()
+    }
+
+    fn next_seat(&mut self) -> Option<LeaderHint> {
+        if let Some(leader) = self.leader.clone() {
+            return Some(leader);
+        }
+        let seats = self.seats();
+        self.turn = self.turn.wrapping_add(1);
+        seats.get(self.turn % seats.len().max(1)).cloned()
+    }
+
+    fn ask(&mut self, ctx: &mut Context<Self>) {
+        if self.asking {
+            return;
+        }
+        let Some(join) = self.question() else {
+            self.leader = None;
+            return;
+        };
+        let Some(seat) = self.next_seat() else { return };
+        self.asking = true;
+        let (dialer, standing) = (Arc::clone(&self.dialer), Arc::clone(&self.standing));
+        let own = ctx.address();
+        actix_rt::spawn(async move {
+            let asked = ask(&dialer, &standing, seat, &join).await;
+            // One for each question, and there is one at a time.
+            own.deliver(asked);
+        });
+    }
+
+    /// Says why the node waits, in its log once and in its status.
+    fn say(&mut self, why: String) {
+        let present = self.standing.present();
+        if self.said.as_ref() != Some(&why) {
+            tracing::info!("{why}");
+        }
+        if let (None, Some(cluster)) = (present.cluster_id, self.heard) {
+            let waiting = format!("waiting to be taken into cluster {cluster}: {why}");
+            self.standing.publish(Present { waiting: Some(waiting), ..Present::clone(&present) });
+        }
+        self.said = Some(why);
+    }
+
+    fn heed(&mut self, leader: LeaderHint, answer: JoinAnswer) {
+        self.hints = 0;
+        match answer {
+            JoinAnswer::Wait { why } => {
+                self.say(format!("{} says: {why}", leader.name));
+                self.leader = Some(leader);
+            }
+            JoinAnswer::Member { cluster } => {
+                self.leader = Some(leader);
+                if self.standing.present().cluster_id.is_none() {
+                    // Once for each answer, and the founder ignores what does not fit.
+                    self.founder.deliver(TakenIn { cluster_id: cluster });
+                }
+            }
+            JoinAnswer::StartOver { why } => {
+                let leads = self.standing.present().soft_state.role == RoleKind::Leader;
+                if self.standing.is_removed() && !leads {
+                    tracing::warn!("{} says: {why}", leader.name);
+                    // One for each answer, and the supervisor ignores repeats.
+                    self.supervisor.deliver(StartOver { reason: "removed".into() });
+                }
+            }
+        }
+    }
+}
+
+async fn ask(dialer: &Dialer, standing: &Standing, seat: LeaderHint, join: &Join) -> Asked {
+    let hello = hello(standing, Purpose::Control, None);
+    let dialled =
+        dialer.dial(&seat.address, Expect::Node(seat.name.clone()), hello, PATIENCE).await;
+    let connection = match dialled {
+        Ok(connection) => connection,
+        Err(error) => return Asked::Failed(seat, error.to_string()),
+    };
+    let answer = connection.call_timeout(Method::BootJoin, join, PATIENCE).await;
+    connection.close();
+    match answer {
+        Ok(answer) => Asked::Answered(seat, answer),
+        Err(CallError::Refused(refusal)) if refusal.code == Code::NotLeader => {
+            Asked::Elsewhere(refusal.leader)
+        }
+        Err(error) => Asked::Failed(seat, error.to_string()),
+    }
+}
+
+impl Actor for Joiner {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(PAUSE, Joiner::ask);
+    }
+}
+
+impl Handler<ClusterHeard> for Joiner {
+    type Result = ();
+
+    fn handle(&mut self, message: ClusterHeard, ctx: &mut Self::Context) {
+        self.heard = message.0;
+        self.leader = None;
+        self.ask(ctx);
+    }
+}
+
+impl Handler<Asked> for Joiner {
+    type Result = ();
+
+    fn handle(&mut self, message: Asked, ctx: &mut Self::Context) {
+        self.asking = false;
+        if self.question().is_none() {
+            return; // It is a member now, or holds a draft: what was asked for is of no use.
+        }
+        match message {
+            Asked::Answered(leader, answer) => self.heed(leader, answer),
+            Asked::Elsewhere(leader) => {
+                self.leader = leader.filter(|leader| leader.name != self.name);
+                self.hints += 1;
+                if self.leader.is_some() && self.hints <= HINTS_MAX {
+                    self.ask(ctx);
+                } else {
+                    self.hints = 0;
+                    self.leader = None;
+                }
+            }
+            Asked::Failed(seat, why) => {
+                self.hints = 0;
+                self.leader = None;
+                self.say(format!("{} could not be asked: {why}", seat.name));
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Why the members or the leader do not change: the core's reasons, in words for a person.
+
+use std::collections::BTreeSet;
+
+use crate::codec::api::{Code, Refusal};
+use crate::raft::{ChangeRefusal, Membership, NodeId, TransferRefusal};
+
+/// The refusal of a node that has as much work as it may take on.
+#[must_use]
+pub fn busy() -> Refusal {
+    Refusal::new(Code::Busy, "the node has as much work as it may take on; try again")
+}
+
+/// No member sits in a seat that was named.
+#[must_use]
+pub fn unknown_seat(name: &str, membership: &Membership) -> Refusal {
+    let names: BTreeSet<&str> =
+        membership.members.values().map(|member| member.name.as_str()).collect();
+    let known = names.into_iter().collect::<Vec<_>>().join(", ");
+    Refusal::new(Code::Conflict, format!("no member sits in {name}; the seats are {known}"))
+}
+
+/// Why a change of the members was refused; none: another node leads.
+#[must_use]
+pub fn of_change(why: ChangeRefusal, membership: &Membership) -> Option<Refusal> {
+    let seat = |id: NodeId| match membership.members.get(&id) {
+        Some(member) => member.name.clone(),
+        None => format!("node {id}"),
+    };
+    let (code, message) = match why {
+        ChangeRefusal::NotLeader { .. } => return None,
+        ChangeRefusal::NotReady => {
+            (Code::Busy, "the leader is new and not ready yet; try again".to_owned())
+        }
+        ChangeRefusal::UnderWay { .. } => (
+            Code::UnderWay,
+            "another change of the members is under way; try again when it is finished".to_owned(),
+        ),
+        ChangeRefusal::Transferring { to } => {
+            (Code::Busy, format!("the leadership is being handed over to {}; try again", seat(to)))
+        }
+        ChangeRefusal::Unknown { id } => (Code::Conflict, format!("node {id} is no member")),
+        ChangeRefusal::AlreadyMember => (Code::Conflict, "the node is a member already".to_owned()),
+        ChangeRefusal::AlreadyVoter => (Code::Conflict, "the node votes already".to_owned()),
+        ChangeRefusal::NotVoter { id } => {
+            (Code::Conflict, format!("{} does not vote; remove it instead", seat(id)))
+        }
+        ChangeRefusal::SeatTaken { holder } => (
+            Code::Conflict,
+            format!("node {holder} holds the seat {}; remove it first", seat(holder)),
+        ),
+        ChangeRefusal::OtherSeat => (Code::Conflict, "the two nodes are not of one seat".to_owned()),
+        ChangeRefusal::LastVoter => (
+            Code::Conflict,
+            "it is the last voter; without it there would be no cluster".to_owned(),
+        ),
+        ChangeRefusal::Behind { matched, last } => (
+            Code::Conflict,
+            format!(
+                "it holds the log up to {matched} of {last}, which is too little to vote; it is promoted \
+                 by itself when it has caught up"
+            ),
+        ),
+        ChangeRefusal::Silent => (
+            Code::Conflict,
+            "it has not been heard lately, so it cannot vote; see to it that it runs and is reached"
+                .to_owned(),
+        ),
+        ChangeRefusal::NoQuorum => (
+            Code::Conflict,
+            "of the voters that there would be no quorum answers; bring back those that are down first"
+                .to_owned(),
+        ),
+    };
+    Some(Refusal::new(code, message))
+}
+
+/// Why the leadership is not handed over; none: another node leads.
+#[must_use]
+pub fn of_transfer(why: TransferRefusal, name: &str, membership: &Membership) -> Option<Refusal> {
+    let seat = |id: NodeId| match membership.members.get(&id) {
+        Some(member) => member.name.clone(),
+        None => format!("node {id}"),
+    };
+    Some(match why {
+        TransferRefusal::NotLeader { .. } => return None,
+        TransferRefusal::ToItself => Refusal::new(Code::Conflict, format!("{name} leads already")),
+        TransferRefusal::Unknown => unknown_seat(name, membership),
+        TransferRefusal::NotVoter => {
+            Refusal::new(Code::Conflict, format!("{name} does not vote, so it cannot lead"))
+        }
+        TransferRefusal::UnderWay { to } => Refusal::new(
+            Code::UnderWay,
+            format!("the leadership is being handed over to {} already", seat(to)),
+        ),
+    })
+}
