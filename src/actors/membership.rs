@@ -288,17 +288,14 @@ impl Node {
     }
 
     fn add(&mut self, name: String, address: String, reply: Responder) {
-        let status = self.core.status();
-        if status.soft_state.role != RoleKind::Leader {
-            return reply.refuse(self.standing.not_leader());
-        }
         // Before anybody is asked: a seat that is held is not given, whoever may be at the address.
         let probe = Wish::Add { name: name.clone(), id: NodeId(0), address: address.clone() };
         if let Err(why) = Seats::change_for(&probe, self.core.membership(), |id| self.heard(id)) {
             return reply.refuse(Refusal::new(Code::Conflict, why.to_string()));
         }
+        let term = self.core.status().soft_state.term;
         let steward = &mut self.neighbours.steward;
-        let number = steward.take_on(status.soft_state.term, Goal::Found, reply);
+        let number = steward.take_on(term, Goal::Found, reply);
         (steward.asking)(SeatQuestion { name, address }, Some(number));
     }
 
@@ -398,6 +395,9 @@ impl Handler<Ordered> for Node {
 
     fn handle(&mut self, message: Ordered, _: &mut Self::Context) {
         let Ordered { order, reply } = message;
+        if self.core.status().soft_state.role != RoleKind::Leader {
+            return reply.refuse(self.standing.not_leader());
+        }
         if self.neighbours.steward.orders.len() >= ORDERS_MAX {
             let why = "the leader has as many changes to carry out as it may take on; try again";
             return reply.refuse(Refusal::new(Code::Busy, why));

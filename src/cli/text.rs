@@ -232,6 +232,8 @@ fn role(word: &str, lang: Lang) -> &str {
     match (lang, word) {
         (Lang::Es, "voter") => "votante",
         (Lang::Es, "learner") => "aprendiz",
+        (Lang::Es, "joining") => "entrante",
+        (Lang::Es, "leaving") => "saliente",
         (Lang::Es, "removed") => "retirado",
         _ => word,
     }

@@ -253,7 +253,8 @@ pub struct MemberStatus {
     pub name: String,
     /// The node that holds it.
     pub node_id: NodeId,
-    /// `voter` or `learner`.
+    /// `voter` or `learner`; while the voters change also `joining` or `leaving`, who vote in the new or in
+    /// the old membership only.
     pub role: String,
     /// Where it is reached.
     pub address: String,

@@ -285,7 +285,10 @@ impl Seats {
     fn ask(&mut self, view: &View<'_>) -> Vec<SeatQuestion> {
         let now = self.now;
         let mut questions = Vec::new();
-        for (name, seat) in &mut self.seats {
+        // Nobody is asked about a seat that is not given anyway.
+        let open: BTreeSet<String> =
+            self.seats.keys().filter(|name| self.closed(name, view).is_none()).cloned().collect();
+        for (name, seat) in self.seats.iter_mut().filter(|(name, _)| open.contains(*name)) {
             let Some(asker) = &seat.asker else { continue };
             let under_way = seat.asking.is_some_and(|since| now - since < ASKED_TICKS);
             let fresh = seat.answer.is_some_and(|(_, at)| now - at < ASK_TICKS);

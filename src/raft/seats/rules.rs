@@ -151,8 +151,8 @@ impl Seats {
         })
     }
 
-    /// Why a node that is no member cannot have a seat yet; in one sentence.
-    pub(super) fn obstacle(&self, name: &str, id: NodeId, view: &View<'_>) -> Option<String> {
+    /// Why a seat is not given to anybody at the moment; in one sentence.
+    pub(super) fn closed(&self, name: &str, view: &View<'_>) -> Option<String> {
         let nothing = Seat::default();
         let seat = self.seats.get(name).unwrap_or(&nothing);
         let counted = self.now - seat.retired.unwrap_or(self.now);
@@ -186,6 +186,16 @@ impl Seats {
                 "{name} changed hands only a moment ago; a seat is given at most once in a while \
                  (--seat-limit of the leader)"
             ));
+        }
+        None
+    }
+
+    /// Why a node that is no member cannot have a seat yet; in one sentence.
+    pub(super) fn obstacle(&self, name: &str, id: NodeId, view: &View<'_>) -> Option<String> {
+        let nothing = Seat::default();
+        let seat = self.seats.get(name).unwrap_or(&nothing);
+        if let Some(why) = self.closed(name, view) {
+            return Some(why);
         }
         let address = view.address_of(name).or(seat.asker.as_ref().map(|it| it.address.as_str()));
         let address = address.unwrap_or("its address");
