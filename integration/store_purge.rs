@@ -44,7 +44,7 @@ fn purging(life: &mut Life) -> Result<(), StorageError> {
     life.sync()?;
     // A segment that begins behind 16 and says in its first record what 16 is: it cannot be the first
     // one, although all before it may go, and it must not be taken for that after a crash.
-    let rewritten = vec![command(5, 16, 700), command(5, 17, 700)];
+    let rewritten = vec![command(5, 16, 1500), command(5, 17, 1500)];
     life.append(&batch(term(5, None), Some(15), rewritten))?;
     life.sync()?;
     life.snapshot(17)?;

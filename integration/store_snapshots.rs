@@ -169,6 +169,26 @@ fn a_new_transfer_ends_the_one_before() {
 }
 
 #[test]
+fn a_start_removes_what_is_of_no_use_any_more() {
+    let disk = FaultyDisk::new();
+    let dir = open(&disk).unwrap();
+    let (id, bytes) = from_elsewhere(&head(LogId::new(2, 30)), &[b"content"]);
+    let (old, olds) = from_elsewhere(&head(LogId::new(2, 20)), &[b"content"]);
+    receive(dir.snapshots(), old, &olds, 1000).unwrap();
+    dir.snapshots().receive(id).unwrap().write(0, &bytes[..50]).unwrap();
+    drop(dir);
+    disk.kill();
+    let dir = open(&disk).unwrap();
+    assert_eq!(names(&disk).len(), 2, "either may still be wanted");
+    take(dir.snapshots(), LogId::new(2, 31), &[b"own"]).unwrap();
+    drop(dir);
+    disk.kill();
+    let dir = open(&disk).unwrap();
+    assert_eq!(names(&disk).len(), 1, "{:?}", names(&disk));
+    assert!(dir.snapshots().received(old).is_none());
+}
+
+#[test]
 fn what_was_received_and_is_not_what_it_should_be_is_refused_and_removed() {
     let last = LogId::new(2, 30);
     let (id, bytes) = from_elsewhere(&head(last), &[b"some", b"content"]);

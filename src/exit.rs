@@ -23,6 +23,21 @@ pub enum Exit {
     Certificate,
 }
 
+/// A reason to end: one sentence and a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The status.
+    pub exit: Exit,
+    /// The sentence.
+    pub message: String,
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Failure {
+        Failure { exit: Exit::of_storage(&error), message: error.to_string() }
+    }
+}
+
 impl Exit {
     /// The number.
     #[must_use]

@@ -213,7 +213,7 @@ impl Node {
             })
         };
         match &waiting.goal {
-            Goal::Found => late.then(|| refused(Code::Unavailable, "the address did not answer")),
+            Goal::Found => late.then(|| refused(Code::Conflict, "the address did not answer")),
             Goal::Wished { wish, node } => {
                 let (name, reached) = match wish {
                     Wish::Add { name, .. } => (name, membership.contains(*node)),
@@ -254,7 +254,7 @@ impl Node {
                 }
                 (late || !leads).then(|| {
                     refused(
-                        Code::Unavailable,
+                        Code::Conflict,
                         format!(
                             "node {was} at {name} was removed from the cluster before; its seat is open \
                              now, and it is taken in by itself as soon as it has started over with an \
@@ -271,7 +271,7 @@ impl Node {
                 })),
                 Some(leader) if leader == status.id && status.transfer.is_some() && !late => None,
                 Some(leader) if leader == status.id => Some(refused(
-                    Code::Unavailable,
+                    Code::Conflict,
                     format!("{name} did not take over in time; the leader is the same as before"),
                 )),
                 Some(_) => {
@@ -312,7 +312,7 @@ impl Node {
             }
             Err(NoAnswer::Silence(why)) => {
                 return reply.refuse(Refusal::new(
-                    Code::Unavailable,
+                    Code::Conflict,
                     format!(
                         "no node answers as {name} at {address} ({why}); start srvraft {name} there, with \
                          an empty data directory, and try again"

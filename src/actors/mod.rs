@@ -19,6 +19,18 @@
 //!   Auditor: compares the stores while this node leads.
 //! ```
 //!
+//! Snapshots (all of it in `snapshot_*`, but for the applier's and the replicator's part):
+//!
+//! ```text
+//!   taken      Applied ─► Node: its desk finds one due ── Freeze ─► Applier ── Froze ─► Node
+//!              ─► snapshot thread writes the file ── SnapshotReported ─► Node ── PurgeLog ─► Storage
+//!   sent       Node ── StreamSnapshot ─► Replicator ── Raft.Snapshot, piece by piece ─► peer
+//!              ── Raft.Install ─► peer ── ReplyReceived ─► Node
+//!   received   Raft.Snapshot ─► receiving thread writes and checks the file
+//!   installed  Raft.Install ─► Node ── PersistBatch ─► Storage ── DiskReported ─► Node
+//!              ── Restore ─► Applier: a thread reads the file, then it is the state
+//! ```
+//!
 //! What bounds each queue, and what happens when it is full:
 //!
 //! | receiver | bound | when full |
@@ -28,12 +40,16 @@
 //! | node, from peers | the peers' windows; mailbox as a tripwire | refused as busy, the peer tries again |
 //! | node, completions and ticks | what the node issued; a backlog of ticks counts as one | cannot happen |
 //! | replicator | the core's window of unanswered appends | the core stops sending |
+//! | replicator, snapshots | one for each peer, pieces in flight | the sender waits |
+//! | receiving thread | its queue of pieces; the senders' windows | refused as busy, the piece comes again |
+//! | snapshot thread | one snapshot at a time | the next one waits; admins beyond a few are refused |
 //! | disk thread | [`node::OUTSTANDING_BATCHES_MAX`] and the peers' windows | proposals are refused as busy |
 //! | applier | [`node::APPLIED_LAG_MAX`] | proposals are refused as busy; nothing is dropped |
 
 pub mod agreement;
 pub mod applier;
 pub mod auditor;
+pub mod audits;
 pub mod deliver;
 pub mod disk_thread;
 pub mod door;
@@ -49,10 +65,13 @@ pub mod member_calls;
 pub mod membership;
 pub mod messages;
 pub mod node;
+pub mod offline;
 pub mod peers;
+pub mod recover;
 pub mod refusals;
 pub mod replication;
 pub mod replicator;
+pub mod replies;
 pub mod rpc_listener;
 pub mod run;
 pub mod service;

@@ -85,6 +85,10 @@ pub struct Node {
     /// Peers that wait for the core's answer to their request. The core answers each exactly once.
     replies: HashMap<(NodeId, RequestId), Responder>,
     committed: Index,
+    /// What was seen of the members, if the disk has not been told, and behind which batch it was told
+    /// last.
+    unsaved: Option<Arc<BTreeMap<NodeId, Seen>>>,
+    told_behind: PersistToken,
 }
 
 impl Node {
@@ -112,6 +116,8 @@ impl Node {
             next_read: ReadToken(0),
             replies: HashMap::new(),
             committed: Index::ZERO,
+            unsaved: None,
+            told_behind: PersistToken::default(),
         };
         node.neighbours.peers.follow(node.core.membership());
         node.publish();
@@ -129,10 +135,10 @@ impl Node {
             self.neighbours.peers.follow(membership);
         }
         if let Some(seen) = effects.seen {
-            // Bounded by the pace of heartbeats.
-            self.neighbours.storage.deliver(NoteSeen(Arc::clone(&seen)));
-            self.standing.publish_seen(seen);
+            self.standing.publish_seen(Arc::clone(&seen));
+            self.unsaved = Some(seen);
         }
+        self.save_seen(effects.persist.as_ref().is_some_and(|batch| batch.hard_state.is_some()));
         if let Some(persist) = effects.persist {
             self.issued = persist.token;
             if let Some(snapshot) = &persist.install {
@@ -200,6 +206,18 @@ impl Node {
                 leader = leader.as_deref().unwrap_or("-"),
                 "standing changed"
             );
+        }
+    }
+
+    /// Tells the disk what was seen of the members: always before a hard state, with which it is written;
+    /// else once for what is outstanding, so that a disk which hangs is not told without end.
+    fn save_seen(&mut self, goes_with_hard_state: bool) {
+        if (goes_with_hard_state || self.completed >= self.told_behind)
+            && let Some(seen) = self.unsaved.take()
+        {
+            self.told_behind = self.issued;
+            // At most one for each batch; must not come behind the hard state it belongs to.
+            self.neighbours.storage.deliver(NoteSeen(seen));
         }
     }
 

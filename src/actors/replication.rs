@@ -17,7 +17,8 @@ const PAGE_MAX: u32 = 1000;
 /// Bytes of the log in one page; the store's page has [`limits::PAGE_BYTES_MAX`].
 const LOG_BYTES_MAX: u64 = 1 << 20;
 
-/// Answers one request.
+/// Answers one request; none if the log has been purged since `status` was true, so that it must be asked
+/// again.
 ///
 /// # Errors
 /// If the log cannot be read.
@@ -26,14 +27,21 @@ pub async fn page(
     log: &LogSource,
     status: &NodeStatus,
     args: &ReplicationArgs,
-) -> Result<ReplicationReply, Refusal> {
+) -> Result<Option<ReplicationReply>, Refusal> {
     let limit = if args.limit == 0 { PAGE_MAX } else { args.limit.min(PAGE_MAX) };
     let first = status.first;
     let from = Index(args.from).max(first);
     let upto = Index((from.0 + u64::from(limit)).saturating_sub(1)).min(status.persisted);
     let mut lines = Vec::new();
     if from <= upto {
-        let entries = log.read(from.prev(), upto, LOG_BYTES_MAX).await.map_err(unreadable)?;
+        let entries = match log.read(from.prev(), upto, LOG_BYTES_MAX).await {
+            Ok(entries) => entries,
+            Err(StorageError::OutOfRange { .. }) => return Ok(None),
+            Err(error) => {
+                let message = format!("the log cannot be read: {error}");
+                return Err(Refusal::new(Code::Unavailable, message));
+            }
+        };
         lines.extend(entries.iter().map(|entry| LogLine {
             index: entry.id.index,
             term: entry.id.term,
@@ -44,7 +52,7 @@ pub async fn page(
     let content = standing.content();
     let (entries, next_key) =
         content.view.range(&args.store_from, None, limit as usize, limits::PAGE_BYTES_MAX);
-    Ok(ReplicationReply {
+    Ok(Some(ReplicationReply {
         name: standing.own.name.clone(),
         first_index: first,
         last_index: status.persisted,
@@ -53,9 +61,5 @@ pub async fn page(
         store: entries.into_iter().map(|(key, entry)| key_value(key, &entry)).collect(),
         next_key,
         applied_index: content.view.applied(),
-    })
-}
-
-fn unreadable(error: StorageError) -> Refusal {
-    Refusal::new(Code::Unavailable, format!("the log cannot be read: {error}"))
+    }))
 }

@@ -9,7 +9,7 @@ use actix::prelude::*;
 use actix_rt::Arbiter;
 
 use crate::config::{NodeConfig, OnDamage};
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::identity::Role;
 use crate::kv;
 use crate::rpc::{Dialer, Limits, Tls};
@@ -29,12 +29,6 @@ const REQUESTS_MAX: usize = 64 << 10;
 
 /// Bytes of clients' requests taken on at once.
 const REQUEST_BYTES_MAX: usize = 256 << 20;
-
-/// A reason not to start: one sentence and a status.
-struct Failure {
-    exit: Exit,
-    message: String,
-}
 
 /// Runs a node until it is stopped, and returns its exit status. What prevents a start is said in one
 /// line of the log.
@@ -57,17 +51,8 @@ struct Prepared {
 }
 
 fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
-    let tls = Tls::load(&config.certs, Some(&config.name)).map_err(certificate)?;
+    let tls = seat_certificate(&config.certs, &config.name)?;
     let identity = tls.identity();
-    if identity.role() != Role::Node || identity.name() != config.name {
-        return Err(certificate(format!(
-            "the certificate in {} is for {identity}, not for node {}; issue one with `cltraft certs \
-             issue node {}`",
-            config.certs.display(),
-            config.name,
-            config.name
-        )));
-    }
     if let Some(cluster) = &config.cluster
         && cluster != identity.cluster()
     {
@@ -95,6 +80,23 @@ fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
             message: format!("cannot listen on {}: {error}; {}", config.listen, way_out(&error)),
         })?;
     Ok(Prepared { config, tls, directory, listener })
+}
+
+/// The certificate of a seat.
+///
+/// # Errors
+/// What is wrong with it, or whose it is.
+pub fn seat_certificate(certs: &Path, name: &str) -> Result<Arc<Tls>, Failure> {
+    let tls = Tls::load(certs, Some(name)).map_err(certificate)?;
+    let identity = tls.identity();
+    if identity.role() != Role::Node || identity.name() != name {
+        return Err(certificate(format!(
+            "the certificate in {} is for {identity}, not for node {name}; issue one with `cltraft certs \
+             issue node {name}`",
+            certs.display(),
+        )));
+    }
+    Ok(tls)
 }
 
 /// What helps against an address that cannot be listened on.
@@ -162,7 +164,7 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
     tracing::info!(
         name = own.name,
         node = %own.node_id,
-        boot = own.boot.0,
+        boot = own.boot.count(),
         listen = %config.listen,
         data = %config.data_dir.display(),
         certificate = %tls.identity(),

@@ -8,7 +8,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
@@ -16,18 +15,16 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::codec;
-use crate::codec::api::{
-    Code, GetArgs, MemberStatus, MembersReply, RangeArgs, Refusal, ReplicationArgs, StatusReply,
-};
-use crate::codec::peer::{Audit, AuditAsk, AuditReply, Chunk};
+use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal, ReplicationArgs};
+use crate::codec::peer::Chunk;
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
-use crate::raft::{Index, Membership, Message, NodeId, NodeStatus};
+use crate::raft::{Message, NodeId};
 use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
-use super::auditor::DIVERGED;
+use super::audits::Audits;
 use super::deliver::Deliver;
 use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
@@ -40,6 +37,7 @@ use super::messages::{
 };
 use super::node::Node;
 use super::replication;
+use super::replies::{members_reply, status_reply};
 use super::snapshot_receiver::Receiver;
 use super::standing::Standing;
 
@@ -60,15 +58,13 @@ pub struct NodeService {
     gate: Arc<Gate>,
     founder: Addr<Founder>,
     stop: Recipient<Stop>,
-    start_over: Recipient<StartOver>,
     member: ArcSwapOption<Member>,
     door: Door,
     /// Questions about the node's state that are being answered.
     questions: Arc<Semaphore>,
     /// Pages of the log that are being read.
     pages: Arc<Semaphore>,
-    /// Audits that wait for their index.
-    audits: Arc<Semaphore>,
+    audits: Audits,
 }
 
 /// `Node.Status` and `Cluster.Members` answered at once; further ones are refused as busy.
@@ -77,11 +73,8 @@ const QUESTIONS_MAX: usize = 64;
 /// `Node.Replication` answered at once: each reads the disk and shows every value.
 const PAGES_MAX: usize = 4;
 
-/// `Raft.Audit` answered at once: only a leader asks, once a second.
-const AUDITS_MAX: usize = 8;
-
-/// How long one waits for its index at most, whatever its caller would bear.
-const AUDIT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often one of them begins anew because the log was purged while it was read.
+const PURGES_MAX: usize = 3;
 
 /// Commands shorter than this are copied out of the buffer they were received in. The log keeps recent
 /// commands in memory, and a slice of some bytes would keep its whole read buffer.
@@ -97,18 +90,18 @@ impl NodeService {
         stop: Recipient<Stop>,
         start_over: Recipient<StartOver>,
     ) -> NodeService {
+        let audits = Audits::new(Arc::clone(&standing), start_over);
         let door = Door::new(Arc::clone(&standing));
         NodeService {
             standing,
             gate,
             founder,
             stop,
-            start_over,
             member: ArcSwapOption::empty(),
             door,
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
-            audits: Arc::new(Semaphore::new(AUDITS_MAX)),
+            audits,
         }
     }
 
@@ -131,13 +124,6 @@ impl NodeService {
         };
         if let Err(refusal) = self.judge_travel(peer, envelope.from, envelope.to) {
             return call.reply.refuse(refusal);
-        }
-        let own = self.standing.own.node_id;
-        // A sender that is no member here may be one all the same, unknown to a node that slept through
-        // the change or was just taken in: what a message may do is decided by the core.
-        if envelope.from == own {
-            let message = format!("node {own} is this node itself");
-            return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
         }
         if let Message::Install(install) = &envelope.message
             && !member.receiver.holds(&install.snapshot)
@@ -184,48 +170,6 @@ impl NodeService {
             member.node.try_send(TakeSnapshot { reply })
         {
             message.reply.refuse(busy());
-        }
-    }
-
-    /// Answers with the hash of this node's content, or hears a verdict. A verdict is believed only from
-    /// the leader of the present term: an older one may have missed what was mended since.
-    fn audit(&self, peer: &Peer, call: Call) {
-        let audit = match codec::decode::<Audit>(&call.args) {
-            Ok(audit) => audit,
-            Err(error) => return call.reply.refuse(bad_request(&error)),
-        };
-        let own = self.standing.own.node_id;
-        if audit.to != own || Some(audit.from) != peer.hello.node_id {
-            let message = format!("an audit by {} of {}, here is {own}", audit.from, audit.to);
-            return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
-        }
-        let standing = Arc::clone(&self.standing);
-        match audit.ask {
-            AuditAsk::Hash { index } => {
-                let Ok(permit) = Arc::clone(&self.audits).try_acquire_owned() else {
-                    return call.reply.refuse(busy());
-                };
-                // The rest is for the way back.
-                let left = call.deadline.saturating_duration_since(Instant::now());
-                let patience = AUDIT_WAIT_MAX.min(left / 2);
-                tokio::spawn(async move {
-                    let _permit = permit;
-                    let hash = standing.agreement.hash_at(index, patience).await;
-                    call.reply.send(&AuditReply { hash });
-                });
-            }
-            AuditAsk::Verdict { index, hash } => {
-                let soft_state = standing.present().soft_state;
-                if (soft_state.term, soft_state.leader) != (audit.term, Some(audit.from)) {
-                    let message = format!("{} does not lead term {}", audit.from, soft_state.term);
-                    return call.reply.refuse(Refusal::new(Code::Unavailable, message));
-                }
-                if standing.agreement.heed(index, hash) {
-                    // One for each verdict, and the supervisor ignores repeats; it must hear it.
-                    self.start_over.deliver(StartOver { reason: DIVERGED.into() });
-                }
-                call.reply.send(&AuditReply { hash: None });
-            }
         }
     }
 
@@ -329,13 +273,17 @@ impl NodeService {
         let (standing, member) = (Arc::clone(&self.standing), Arc::clone(member));
         tokio::spawn(async move {
             let _permit = permit;
-            let Ok(status) = member.node.send(Status).await else {
-                return call.reply.refuse(busy());
-            };
-            match replication::page(&standing, &member.log, &status, &args).await {
-                Ok(page) => call.reply.send(&page),
-                Err(refusal) => call.reply.refuse(refusal),
+            for _ in 0..PURGES_MAX {
+                let Ok(status) = member.node.send(Status).await else {
+                    return call.reply.refuse(busy());
+                };
+                match replication::page(&standing, &member.log, &status, &args).await {
+                    Ok(Some(page)) => return call.reply.send(&page),
+                    Ok(None) => {}
+                    Err(refusal) => return call.reply.refuse(refusal),
+                }
             }
+            call.reply.refuse(busy());
         });
     }
 }
@@ -412,7 +360,7 @@ impl Service for NodeService {
                     | Method::RaftTimeoutNow,
                     Some(member),
                 ) => self.raft(member, peer, call),
-                (Method::RaftAudit, Some(_)) => self.audit(peer, call),
+                (Method::RaftAudit, Some(_)) => self.audits.answer(peer, call),
                 (Method::KvOpenSession | Method::KvWrite, Some(_)) => {
                     proposals.extend(self.proposal(call));
                 }
@@ -484,59 +432,4 @@ fn busy() -> Refusal {
 
 fn bad_request(error: &codec::DecodeError) -> Refusal {
     Refusal::new(Code::BadRequest, format!("the arguments cannot be read: {error}"))
-}
-
-fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply {
-    let present = standing.present();
-    let content = standing.content();
-    StatusReply {
-        name: standing.own.name.clone(),
-        node_id: standing.own.node_id,
-        cluster_id: present.cluster_id,
-        role: present.soft_state.role,
-        leader: present.leader_hint().map(|hint| hint.name),
-        term: present.soft_state.term,
-        last_index: status.map_or(Index::ZERO, |status| status.last.index),
-        commit_index: status.map_or(Index::ZERO, |status| status.commit),
-        applied_index: content.view.applied(),
-        snapshot_index: status.map_or(Index::ZERO, |status| status.snapshot.index),
-        state_hash: content.state_hash,
-        waiting: standing.waiting(),
-        stopping: standing.is_stopping(),
-        snapshots: standing.snapshots.read(),
-    }
-}
-
-/// While a change of the voters is under way, who only votes in the old or in the new membership is on
-/// its way out or in.
-fn role_of(id: NodeId, membership: &Membership) -> &'static str {
-    match (membership.voters.contains(&id), membership.outgoing.contains(&id)) {
-        (true, false) if membership.is_joint() => "joining",
-        (true, _) => "voter",
-        (false, true) => "leaving",
-        (false, false) => "learner",
-    }
-}
-
-fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
-    let present = standing.present();
-    let mut members: Vec<MemberStatus> = present
-        .membership
-        .members
-        .iter()
-        .map(|(id, member)| {
-            let role = role_of(*id, &present.membership);
-            let peer = status.peers.iter().find(|peer| peer.id == *id);
-            let own = (*id == status.id).then_some(status.persisted);
-            MemberStatus {
-                name: member.name.clone(),
-                node_id: *id,
-                role: role.to_owned(),
-                address: member.address.clone(),
-                match_index: peer.map(|peer| peer.matched).or(own),
-            }
-        })
-        .collect();
-    members.sort_by(|a, b| a.name.cmp(&b.name));
-    MembersReply { members, from: standing.answerer() }
 }

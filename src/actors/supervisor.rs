@@ -157,7 +157,7 @@ impl Supervisor {
             term = hard_state.term.0,
             last = %shape.last(),
             snapshot = store.applied().0,
-            boot = own.boot.0,
+            boot = own.boot.count(),
             "log opened"
         );
         let last = shape.last().index;

@@ -1,7 +1,7 @@
 //! `srvraft`: one node of a Balsa cluster.
 
 use balsa::config::{NodeCommand, Parsed};
-use balsa::exit::Exit;
+use balsa::exit::{Exit, Failure};
 use balsa::{actors, cli, telemetry};
 
 fn main() {
@@ -11,10 +11,10 @@ fn main() {
             telemetry::init(config.log_format);
             actors::run::run(*config).code()
         }
-        Ok(Parsed::Run(NodeCommand::Discard { .. } | NodeCommand::Recover(_))) => {
-            eprintln!("srvraft: this command is not here yet; nothing was changed");
-            Exit::Options.code()
+        Ok(Parsed::Run(NodeCommand::Discard { name, data_dir })) => {
+            done(actors::offline::discard(&name, &data_dir))
         }
+        Ok(Parsed::Run(NodeCommand::Recover(wanted))) => done(actors::recover::recover(&wanted)),
         Ok(Parsed::Print(text)) => {
             println!("{text}");
             Exit::Stopped.code()
@@ -25,4 +25,18 @@ fn main() {
         }
     };
     std::process::exit(code)
+}
+
+/// What a command that ends at once has to say.
+fn done(result: Result<String, Failure>) -> i32 {
+    match result {
+        Ok(said) => {
+            println!("{said}");
+            Exit::Stopped.code()
+        }
+        Err(Failure { exit, message }) => {
+            eprintln!("srvraft: {message}");
+            exit.code()
+        }
+    }
 }

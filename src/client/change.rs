@@ -14,7 +14,8 @@ use super::nodes::NoArgs;
 use super::retry::{Job, Reply};
 use super::{Client, Inner, codec};
 use crate::codec::api::{
-    AddArgs, ChangeReply, MembersReply, SeatArgs, SnapshotReply, TransferReply,
+    AddArgs, ChangeReply, LeaderHint, MemberStatus, MembersReply, SeatArgs, SnapshotReply,
+    TransferReply,
 };
 use crate::rpc::Method;
 
@@ -85,8 +86,25 @@ impl<N: Network> Inner<N> {
         args: &A,
     ) -> Result<R, Error> {
         let deadline = Instant::now() + self.timeout;
+        self.find_leader(deadline).await?;
         let args = codec::encode(args);
         let job = Job { method, args, deadline, leader: true, writes: true, slow: true };
         self.reach.run(job).await.map(|reply: Reply<R>| reply.value)
+    }
+
+    /// Asks whoever answers who leads: a change sent to a node that hangs would have an unknown outcome,
+    /// and a question has none.
+    async fn find_leader(&self, deadline: Instant) -> Result<(), Error> {
+        let args = codec::encode(&NoArgs {});
+        let method = Method::ClusterMembers;
+        let job = Job { method, args, deadline, leader: false, writes: false, slow: false };
+        let reply: Reply<MembersReply> = self.reach.run(job).await?;
+        let MembersReply { members, from } = reply.value;
+        let leader = members.into_iter().find(|member| Some(&member.name) == from.leader.as_ref());
+        if let Some(MemberStatus { name, address, .. }) = leader {
+            let there = self.reach.address_of(&LeaderHint { name, address });
+            self.reach.route().led_at(&there);
+        }
+        Ok(())
     }
 }

@@ -42,8 +42,8 @@ pub(super) struct Job {
     /// True if a lost reply leaves something unknown that matters: a write. Registering a session
     /// twice only wastes an id (C2).
     pub(super) writes: bool,
-    /// True if a node may take long to answer (a change of the members waits until it is committed), so
-    /// that one attempt may use all the time there is.
+    /// True if the leader may take long to answer (a change of the members waits until it is
+    /// committed), so that an attempt at whoever is believed to lead may use all the time there is.
     pub(super) slow: bool,
 }
 
@@ -71,6 +71,8 @@ struct History {
     /// A full disk or a full queue, if that is what the leader said last.
     full: Option<Refusal>,
     leader: Option<LeaderHint>,
+    /// Where the last hint led.
+    hinted: Option<String>,
 }
 
 impl<N: Network> Reach<N> {
@@ -114,7 +116,8 @@ impl<N: Network> Reach<N> {
                 continue;
             };
             history.round.0 += 1;
-            let timeout = if job.slow { left } else { left.min(self.attempt) };
+            let leads = history.hinted.as_ref() == Some(&address) || self.route().leads(&address);
+            let timeout = if job.slow && leads { left } else { left.min(self.attempt) };
             let called = self.network.call(&address, job.method, job.args.clone(), timeout).await;
             let trouble = match called.map(|bytes| codec::decode_shared::<R>(&bytes)) {
                 Ok(Ok(value)) => {
@@ -169,6 +172,7 @@ impl<N: Network> Reach<N> {
             let there = self.address_of(&hint);
             if there != address {
                 self.route().learn(&there);
+                history.hinted = Some(there.clone());
                 plan.hinted(there);
             }
             history.leader = Some(hint);
@@ -205,7 +209,7 @@ impl<N: Network> Reach<N> {
 
     /// Where a hint leads, seen from here: the endpoint that answers under that seat's name, if there
     /// is one, because the address in a hint may be a name that only exists inside the cluster.
-    fn address_of(&self, hint: &LeaderHint) -> String {
+    pub(super) fn address_of(&self, hint: &LeaderHint) -> String {
         let route = self.route();
         let answers = |endpoint: &&String| {
             self.network.seat_at(endpoint).as_deref() == Some(hint.name.as_str())

@@ -52,6 +52,11 @@ impl Route {
         }
     }
 
+    /// Whether the leader is believed to be here.
+    pub(super) fn leads(&self, address: &str) -> bool {
+        self.leader.as_deref() == Some(address)
+    }
+
     /// The leader is not here, or does not answer.
     pub(super) fn not_led_at(&mut self, address: &str) {
         if self.leader.as_deref() == Some(address) {

@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::network::Trouble;
 use super::*;
-use crate::codec::api::{ChangeReply, Code, LeaderHint, Refusal, SeatArgs};
+use crate::codec::api::{
+    ChangeReply, Code, LeaderHint, MemberStatus, MembersReply, Refusal, SeatArgs,
+};
 use crate::kv::Store;
 use crate::kv::command::Applied;
 use crate::raft::LogId;
@@ -78,7 +80,24 @@ impl World {
         self.store.apply(at, codec::decode_command(args).ok().as_ref())
     }
 
+    /// Of whoever is asked.
+    fn members(&self) -> MembersReply {
+        let member = |address: &str| MemberStatus {
+            name: format!("seat-{address}"),
+            node_id: crate::raft::NodeId(7),
+            role: "voter".into(),
+            address: address.to_owned(),
+            match_index: None,
+        };
+        let leader = self.leader.map(|address| format!("seat-{address}"));
+        let members = self.leader.into_iter().map(member).collect();
+        MembersReply { members, from: Answerer { leader, ..Answerer::default() } }
+    }
+
     fn execute(&mut self, address: &str, method: Method, args: &Bytes) -> Result<Bytes, Trouble> {
+        if method == Method::ClusterMembers {
+            return Ok(codec::encode(&self.members()));
+        }
         if self.leader != Some(address) {
             return Err(refusal(Code::NotLeader, self.leader));
         }
@@ -117,9 +136,11 @@ impl Network for Fake {
         let mut world = self.world();
         world.calls.push((address.to_owned(), method, args.clone()));
         let once = match world.faults.iter_mut().find(|(at, _)| **at == address) {
-            // Sessions are opened undisturbed, unless the address is out of order altogether.
-            Some((_, faults)) if method != Method::KvOpenSession => faults.pop_front(),
-            _ => None,
+            // Sessions are opened, and leaders found, undisturbed, unless the address is out of order
+            // altogether.
+            _ if matches!(method, Method::KvOpenSession | Method::ClusterMembers) => None,
+            Some((_, faults)) => faults.pop_front(),
+            None => None,
         };
         let always = world.always.iter().find(|(at, _)| **at == address);
         let fault = once.or_else(|| always.map(|(_, fault)| fault.clone()));
@@ -355,7 +376,12 @@ fn a_change_of_the_members_whose_answer_was_lost_is_unknown() {
     };
     let (fake, client) = cluster(Some("b"));
     assert_eq!(remove(&client).unwrap(), removed());
-    assert_eq!(fake.called(Method::ClusterRemove), ["a", "b"], "the hint is followed");
+    assert_eq!(fake.called(Method::ClusterRemove), ["b"], "nobody else need refuse it");
+    let (fake, client) = with(None, SHORT, true);
+    fake.script("c", [Fault::LoseRequest]);
+    fake.always("b", Fault::Elsewhere("c"));
+    assert_eq!(remove(&client).unwrap_err().kind, ErrorKind::Unknown);
+    assert_eq!(fake.called(Method::ClusterRemove)[..3], ["a", "b", "c"], "the hint is followed");
     for (code, kind) in [
         (Code::UnderWay, ErrorKind::Refused),
         (Code::Conflict, ErrorKind::Refused),
@@ -368,11 +394,16 @@ fn a_change_of_the_members_whose_answer_was_lost_is_unknown() {
         fake.script("a", [Fault::LoseRequest, Fault::Refuse(code)]);
         assert_eq!(remove(&client).unwrap_err().kind, ErrorKind::Unknown, "{code:?}");
     }
-    // It is answered when the change is committed: that may take all the time there is.
-    let (fake, client) = with(Some("a"), Duration::from_millis(600), true);
+    // Who hangs and does not lead is not waited for, and nothing is asked of it.
+    let (fake, client) = with(Some("b"), Duration::from_secs(3), true);
     fake.always("a", Fault::Hang);
+    assert_eq!(remove(&client).unwrap(), removed());
+    assert_eq!(fake.called(Method::ClusterRemove), ["b"]);
+    // The leader answers when the change is committed: that may take all the time there is.
+    let (fake, client) = with(Some("b"), Duration::from_millis(600), true);
+    fake.script("b", [Fault::Hang]);
     assert_eq!(remove(&client).unwrap_err().kind, ErrorKind::Unknown);
-    assert_eq!(fake.called(Method::ClusterRemove), ["a"], "nobody else was asked to do it, too");
+    assert_eq!(fake.called(Method::ClusterRemove), ["b"], "nobody else was asked to do it, too");
 }
 
 #[test]

@@ -84,13 +84,7 @@ impl DataDir {
         let made = create_dirs(&*fs, path)?;
         let lock: Arc<dyn Lock> = Arc::from(lock(&*fs, path)?);
         aside::finish(&*fs, path)?;
-        let file = path.join("identity");
-        let found = match small_file::read(&*fs, &file, IDENTITY)? {
-            Some(bytes) => Some(rmp_serde::from_slice::<Identity>(&bytes).map_err(|error| {
-                StorageError::damaged(&file, 0, format!("an identity that cannot be read: {error}"))
-            })?),
-            None => None,
-        };
+        let found = read_identity(&*fs, path)?;
         let is_new = found.is_none();
         let mut identity = match found {
             Some(identity) if identity.seat != seat => {
@@ -285,6 +279,23 @@ impl DataDir {
         *identity = changed;
         Ok(())
     }
+}
+
+/// The seat that a directory belongs to, without opening it or changing anything; none if it holds no
+/// node.
+///
+/// # Errors
+/// [`StorageError::Damaged`], [`StorageError::NewerFormat`], or the disk's.
+pub fn seat_of(fs: &dyn Fs, path: &Path) -> Result<Option<String>, StorageError> {
+    Ok(read_identity(fs, path)?.map(|identity| identity.seat))
+}
+
+fn read_identity(fs: &dyn Fs, path: &Path) -> Result<Option<Identity>, StorageError> {
+    let file = path.join("identity");
+    let Some(bytes) = small_file::read(fs, &file, IDENTITY)? else { return Ok(None) };
+    rmp_serde::from_slice(&bytes).map(Some).map_err(|error| {
+        StorageError::damaged(&file, 0, format!("an identity that cannot be read: {error}"))
+    })
 }
 
 fn write_identity(fs: &dyn Fs, path: &Path, identity: &Identity) -> Result<(), StorageError> {

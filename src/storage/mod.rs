@@ -89,7 +89,7 @@ use crate::raft::{Entry, HardState, Index, LogId, LogShape, Membership, NodeId, 
 
 pub use crate::raft::Seen;
 pub use aside::{ASIDE_MAX, set_aside, set_aside_lately};
-pub use directory::DataDir;
+pub use directory::{DataDir, seat_of};
 pub use faulty::FaultyDisk;
 pub use fs::{Fs, RealFs};
 pub use memory::{MemoryDisk, MemoryLog};

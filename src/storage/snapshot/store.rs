@@ -60,7 +60,7 @@ pub(crate) struct Broken {
 enum Name {
     Current(LogId),
     Received(SnapshotId),
-    Partial,
+    Partial(SnapshotId),
     Temporary,
     Unknown,
 }
@@ -82,11 +82,13 @@ fn name_of(name: &str) -> Name {
     let last = index.zip(term).map(|(index, term)| LogId { term: Term(term), index: Index(index) });
     match (extension, last) {
         ("snap", Some(last)) => Name::Current(last),
-        ("received", Some(last)) => match (number(10), number(16)) {
-            (Some(bytes), Some(crc)) => Name::Received(SnapshotId { last, bytes, crc: crc as u32 }),
+        ("received" | "part", Some(last)) => match (number(10), number(16)) {
+            (Some(bytes), Some(crc)) => {
+                let id = SnapshotId { last, bytes, crc: crc as u32 };
+                if extension == "part" { Name::Partial(id) } else { Name::Received(id) }
+            }
             _ => Name::Unknown,
         },
-        ("part", _) => Name::Partial,
         ("tmp", _) => Name::Temporary,
         _ => Name::Unknown,
     }
@@ -114,7 +116,7 @@ impl SnapshotStore {
             _lock: lock,
         }));
         let mut useless = Vec::new();
-        let mut received = Vec::new();
+        let (mut received, mut partial) = (Vec::new(), Vec::new());
         // The names sort by index and term, so the newest comes first.
         for name in names.iter().rev() {
             let path = store.0.dir.join(name);
@@ -128,8 +130,9 @@ impl SnapshotStore {
                     Err(Fault::Disk(error)) => return Err(error),
                 },
                 Name::Received(id) => received.push((path, id)),
+                Name::Partial(id) => partial.push((path, id)),
                 Name::Temporary => useless.push(path),
-                Name::Partial | Name::Unknown => {}
+                Name::Unknown => {}
             }
         }
         for (path, id) in received.into_iter().rev() {
@@ -143,6 +146,9 @@ impl SnapshotStore {
                 Err(Fault::Disk(error)) => return Err(error),
             }
         }
+        // One that never became complete is of no use once the node has come further.
+        let old = partial.into_iter().filter(|(_, id)| !store.is_news(id.last));
+        useless.extend(old.map(|(path, _)| path));
         store.remove_all(&useless)?;
         Ok(store)
     }
@@ -190,7 +196,7 @@ impl SnapshotStore {
         let mut turn = self.turn();
         let path = self.0.dir.join(transfer_name(id, "part"));
         let names = self.list()?;
-        let others = names.iter().filter(|name| matches!(name_of(name), Name::Partial));
+        let others = names.iter().filter(|name| matches!(name_of(name), Name::Partial(_)));
         let others: Vec<PathBuf> =
             others.map(|name| self.0.dir.join(name)).filter(|other| *other != path).collect();
         self.remove_all(&others)?;

@@ -1,0 +1,66 @@
+//! What a node says of itself and of the members, put together from what is published and from the
+//! core's state.
+
+use crate::codec::api::{MemberStatus, MembersReply, StatusReply};
+use crate::raft::{Index, Membership, NodeId, NodeStatus};
+
+use super::standing::Standing;
+
+/// What the node says of itself; of its log only once it is a member.
+#[must_use]
+pub fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply {
+    let present = standing.present();
+    let content = standing.content();
+    StatusReply {
+        name: standing.own.name.clone(),
+        node_id: standing.own.node_id,
+        cluster_id: present.cluster_id,
+        role: present.soft_state.role,
+        leader: present.leader_hint().map(|hint| hint.name),
+        term: present.soft_state.term,
+        last_index: status.map_or(Index::ZERO, |status| status.last.index),
+        commit_index: status.map_or(Index::ZERO, |status| status.commit),
+        applied_index: content.view.applied(),
+        snapshot_index: status.map_or(Index::ZERO, |status| status.snapshot.index),
+        state_hash: content.state_hash,
+        waiting: standing.waiting(),
+        stopping: standing.is_stopping(),
+        snapshots: standing.snapshots.read(),
+    }
+}
+
+/// While a change of the voters is under way, who only votes in the old or in the new membership is on
+/// its way out or in.
+fn role_of(id: NodeId, membership: &Membership) -> &'static str {
+    match (membership.voters.contains(&id), membership.outgoing.contains(&id)) {
+        (true, false) if membership.is_joint() => "joining",
+        (true, _) => "voter",
+        (false, true) => "leaving",
+        (false, false) => "learner",
+    }
+}
+
+/// The members as this node knows them, and how far they are as the leader knows it.
+#[must_use]
+pub fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
+    let present = standing.present();
+    let mut members: Vec<MemberStatus> = present
+        .membership
+        .members
+        .iter()
+        .map(|(id, member)| {
+            let role = role_of(*id, &present.membership);
+            let peer = status.peers.iter().find(|peer| peer.id == *id);
+            let own = (*id == status.id).then_some(status.persisted);
+            MemberStatus {
+                name: member.name.clone(),
+                node_id: *id,
+                role: role.to_owned(),
+                address: member.address.clone(),
+                match_index: peer.map(|peer| peer.matched).or(own),
+            }
+        })
+        .collect();
+    members.sort_by(|a, b| a.name.cmp(&b.name));
+    MembersReply { members, from: standing.answerer() }
+}
