@@ -30,7 +30,7 @@ use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
 use super::gate::Gate;
 use super::log_source::LogSource;
-use super::membership::calls;
+use super::member_calls as calls;
 use super::messages::{
     Introduced, Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status,
     Stop, TakeSnapshot, Waiter,
