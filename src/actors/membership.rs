@@ -112,9 +112,8 @@ impl Node {
             tracing::warn!("{report}");
         }
         if let Some(change) = change {
-            match self.change(&change) {
-                Ok(()) => tracing::info!(?change, "members change"),
-                Err(why) => tracing::debug!(?change, ?why, "members do not change"),
+            if let Err(why) = self.change(&change) {
+                tracing::debug!(?change, ?why, "members do not change");
             }
         }
         self.note_removal();
@@ -132,6 +131,9 @@ impl Node {
 
     fn change(&mut self, change: &MembershipChange) -> Result<(), ChangeRefusal> {
         let (result, effects) = self.core.change(change);
+        if result.is_ok() {
+            tracing::info!(?change, "members change");
+        }
         self.run(effects);
         result.map(|_| ())
     }
