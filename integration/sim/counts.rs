@@ -3,6 +3,9 @@
 use balsa::raft::founding::{Record, Stage};
 use balsa::raft::{MembershipChange, NodeId, RoleKind, SoftState};
 
+/// The one count that may be zero over all runs.
+pub const RARE: &str = "copies that caught up before their hello";
+
 /// Over one run, or added up over many.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -84,7 +87,7 @@ impl Counts {
             ("copies not put back: nobody would know", &mut self.beyond_knowledge),
             ("directories put back from a copy", &mut self.restored),
             ("restored directories recognised", &mut self.recognised),
-            ("copies that caught up before their hello", &mut self.caught_up),
+            (RARE, &mut self.caught_up),
             ("writes answered", &mut self.written),
             ("drafts discarded", &mut self.discards),
             ("snapshots overtaken", &mut self.overtaken),

@@ -23,7 +23,8 @@ impl World {
         let seen = raft.seen.get(&hello.id).copied().unwrap_or_default();
         let guest = raft.guests.entry(hello.id).or_default();
         let here = Seen { boot: *guest, ..Seen::default() };
-        if here.exceeds(hello.claims) || seen.exceeds(hello.claims) {
+        let contradicts = |seen: Seen| seen.contradicts(hello.claims).is_some();
+        if contradicts(here) || contradicts(seen) {
             return Err(HelloRefusal::WentBack(here.max(seen)));
         }
         *guest = (*guest).max(hello.claims.boot);
@@ -50,7 +51,7 @@ impl World {
     /// overtaken by what its sender said elsewhere: what counts is what the node claims by now.
     pub fn went_back(&mut self, life: Life, peer: NodeId, seen: Seen) {
         let core = self.core(life).expect("a member said hello");
-        if !seen.exceeds(core.claims()) {
+        if !seen.is_ahead_of(core.claims()) {
             return self.dial_soon(life, peer);
         }
         let dir = self.process(life).expect("it runs").dir;

@@ -19,12 +19,16 @@ pub struct Copy {
 }
 
 impl World {
-    /// Every membership that may still decide something.
+    /// Every membership that may still decide something, and the one that each member knows by its own
+    /// disk: a node that slept through changes gives no vote before a majority of the members that it
+    /// knows has taken its hello, so that these must not be lost either.
     fn in_force(&self) -> Vec<Arc<Membership>> {
         let settled = self.oracle.newest_membership();
         let mut all = Vec::new();
         for dir in self.dirs.iter().filter(|dir| !dir.lost) {
             for log in [&dir.written, &dir.durable] {
+                let known = log.memberships.last().filter(|_| self.oracle.is_voter(dir.id));
+                all.extend(known.map(|(_, membership)| Arc::clone(membership)));
                 let newer = log.memberships.iter().filter(|(at, _)| *at >= settled);
                 all.extend(newer.map(|(_, membership)| Arc::clone(membership)));
             }
@@ -116,7 +120,7 @@ impl World {
         }
         let copied = &directory.durable;
         let claims = Seen {
-            boot: balsa::raft::Boot(directory.boot.0 + 1),
+            boot: directory.boot.next(0),
             term: copied.hard_state.term,
             acknowledged: copied.reached,
         };
@@ -151,7 +155,8 @@ impl World {
                     && process.stopping.is_none()
                     && process.raft.as_ref().is_some_and(|raft| {
                         raft.seen.get(&id).is_some_and(|seen| {
-                            seen.exceeds(claims) && seen.term >= present.hard_state.term
+                            seen.contradicts(claims).is_some()
+                                && seen.term >= present.hard_state.term
                         })
                     })
             })

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::api::{Code, Refusal};
 use crate::identity::{Identity, Role};
-use crate::raft::{Boot, NodeId, RoleKind, Seen};
+use crate::raft::{Boot, NodeId, Seen};
 use crate::rpc::{CloseCode, Hello, Peer};
 
 use super::standing::{Present, Standing};
@@ -99,7 +99,7 @@ impl Door {
         if let Some(back) = here.contradicts(claims).or_else(|| seen.contradicts(claims)) {
             let message = back.sentence(&hello.name, id);
             tracing::warn!("{message}");
-            let seen = Some(seen.max(here));
+            let seen = Some(Box::new(seen.max(here)));
             return Err(Refusal { seen, ..Refusal::new(Code::WentBack, message) });
         }
         if hello.boot > guest.boot {
@@ -115,8 +115,7 @@ impl Door {
     /// Whether the caller, if it wants to speak as a member, is one: whoever leads knows. A leader that
     /// was deposed may be wrong, so that the caller takes it for a hint.
     fn judge_member(&self, hello: &Hello, id: NodeId, present: &Present) -> Result<(), Refusal> {
-        let leads = present.soft_state.role == RoleKind::Leader;
-        if leads && hello.receiver.is_some() && !present.membership.contains(id) {
+        if present.leads() && hello.receiver.is_some() && !present.membership.contains(id) {
             let message = format!(
                 "{} leads the cluster, and node {id} ({}) is not in it any more",
                 self.standing.own.name, hello.name
@@ -200,7 +199,7 @@ mod tests {
     use super::super::standing::Own;
     use super::*;
     use crate::kv;
-    use crate::raft::{ClusterId, Index, Member, Membership, SoftState, Term};
+    use crate::raft::{ClusterId, Index, Member, Membership, RoleKind, SoftState, Term};
     use crate::rpc::ConnectionId;
 
     fn seat(name: &str) -> Identity {

@@ -61,6 +61,7 @@ pub mod inquirer;
 pub mod joiner;
 pub mod leave;
 pub mod log_source;
+pub mod member_calls;
 pub mod membership;
 pub mod messages;
 pub mod node;

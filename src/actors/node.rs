@@ -85,8 +85,7 @@ pub struct Node {
     /// Peers that wait for the core's answer to their request. The core answers each exactly once.
     replies: HashMap<(NodeId, RequestId), Responder>,
     committed: Index,
-    /// What was seen of the members, if the disk has not been told, and behind which batch it was told
-    /// last.
+    /// What was seen of the members, if the disk has not been told; and the batch behind which it was.
     unsaved: Option<Arc<BTreeMap<NodeId, Seen>>>,
     told_behind: PersistToken,
 }
@@ -209,12 +208,11 @@ impl Node {
         }
     }
 
-    /// Tells the disk what was seen of the members: always before a hard state, with which it is written;
-    /// else once for what is outstanding, so that a disk which hangs is not told without end.
+    /// Tells the disk what was seen: always before a hard state, with which it is written; else once for
+    /// what is outstanding, so that a disk which hangs is not told without end.
     fn save_seen(&mut self, goes_with_hard_state: bool) {
-        if (goes_with_hard_state || self.completed >= self.told_behind)
-            && let Some(seen) = self.unsaved.take()
-        {
+        let due = goes_with_hard_state || self.completed >= self.told_behind;
+        if let Some(seen) = self.unsaved.take_if(|_| due) {
             self.told_behind = self.issued;
             // At most one for each batch; must not come behind the hard state it belongs to.
             self.neighbours.storage.deliver(NoteSeen(seen));
@@ -247,6 +245,9 @@ impl Node {
             membership: Arc::new(self.core.membership().clone()),
             waiting: None,
         });
+        if status.removed {
+            self.standing.note_removed("its own log says so");
+        }
     }
 
     fn refuse(&self, waiters: impl Iterator<Item = Waiter>, refusal: raft::Refusal) {

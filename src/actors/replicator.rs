@@ -280,13 +280,13 @@ fn is_distrust(error: &DialError) -> bool {
 /// says what it has seen, and a hello can be overtaken by newer words of its own process, so that this
 /// is compared once more with what is on the disk now, which no word of this process exceeds.
 fn heed(refusal: &Refusal, peer: &str, standing: &Standing, start_over: &Recipient<StartOver>) {
-    match (refusal.code, refusal.seen) {
+    match (refusal.code, &refusal.seen) {
         (Code::WentBack, Some(seen)) if seen.is_ahead_of(standing.claims()) => {
             tracing::error!("{peer} refuses this node: {refusal}");
             // Must not be lost; repeats are ignored.
             start_over.deliver(StartOver { reason: "went back".into() });
         }
-        (Code::Removed, _) => standing.note_removed(peer),
+        (Code::Removed, _) => standing.note_removed(&format!("{peer}, which leads it, says so")),
         _ => {}
     }
 }

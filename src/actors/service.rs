@@ -21,7 +21,7 @@ use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
 use crate::raft::{Message, NodeId};
-use crate::rpc::{Call, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
+use crate::rpc::{Call, CloseCode, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
 use super::audits::Audits;
@@ -30,7 +30,7 @@ use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
 use super::gate::Gate;
 use super::log_source::LogSource;
-use super::membership::calls;
+use super::member_calls as calls;
 use super::messages::{
     Introduced, Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status,
     Stop, TakeSnapshot, Waiter,
@@ -124,6 +124,11 @@ impl NodeService {
         };
         if let Err(refusal) = self.judge_travel(peer, envelope.from, envelope.to) {
             return call.reply.refuse(refusal);
+        }
+        let present = self.standing.present();
+        if present.leads() && !present.membership.contains(envelope.from) {
+            // It redials, and is told by the answer to its hello that it was removed.
+            peer.close(CloseCode::Renew, "this node leads, and the sender is no member any more");
         }
         if let Message::Install(install) = &envelope.message
             && !member.receiver.holds(&install.snapshot)

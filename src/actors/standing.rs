@@ -59,7 +59,7 @@ pub struct Standing {
     leading: AtomicU64,
     claims: ArcSwap<Seen>,
     seen: ArcSwap<BTreeMap<NodeId, Seen>>,
-    /// Who refuses this node as removed, as long as nobody else leads it.
+    /// How this node knows that it was removed, as long as nobody leads it.
     removed: ArcSwapOption<String>,
     stopping: AtomicBool,
     /// What was done with snapshots.
@@ -155,13 +155,13 @@ impl Standing {
         self.seen.store(seen);
     }
 
-    /// A leader says that this node was removed. It counts until this node knows a leader: one that was
-    /// deposed without knowing it may say so wrongly.
-    pub fn note_removed(&self, by: &str) {
+    /// This node was removed, as its own log says, or a leader. That counts until this node knows a
+    /// leader: one that was deposed without knowing it may say so wrongly.
+    pub fn note_removed(&self, whence: &str) {
         if self.present.load().soft_state.leader.is_none()
-            && self.removed.swap(Some(Arc::new(by.to_owned()))).is_none()
+            && self.removed.swap(Some(Arc::new(whence.to_owned()))).is_none()
         {
-            tracing::warn!("{}", self.removed_sentence(by));
+            tracing::warn!("{}", self.removed_sentence(whence));
         }
     }
 
@@ -172,10 +172,9 @@ impl Standing {
         self.removed.load().is_some()
     }
 
-    fn removed_sentence(&self, by: &str) -> String {
+    fn removed_sentence(&self, whence: &str) -> String {
         format!(
-            "{} was removed from the cluster ({by} leads it and refuses this node); it waits until the \
-             seat may be taken again",
+            "{} was removed from the cluster ({whence}); it waits until the seat may be taken again",
             self.own.name
         )
     }
@@ -195,7 +194,7 @@ impl Standing {
     #[must_use]
     pub fn waiting(&self) -> Option<String> {
         let present = self.present.load();
-        let removed = || self.removed.load().as_ref().map(|by| self.removed_sentence(by));
+        let removed = || self.removed.load().as_ref().map(|whence| self.removed_sentence(whence));
         let withheld = || self.agreement.withheld().map(|why| why.to_string());
         present.waiting.clone().or_else(removed).or_else(withheld)
     }
@@ -232,6 +231,12 @@ impl Standing {
 }
 
 impl Present {
+    /// Whether the node leads.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.soft_state.role == RoleKind::Leader
+    }
+
     /// Who leads, with the address of its seat.
     #[must_use]
     pub fn leader_hint(&self) -> Option<LeaderHint> {

@@ -78,7 +78,7 @@ pub struct Refusal {
     pub leader: Option<LeaderHint>,
     /// With [`Code::WentBack`]: the most that was seen of the caller, for it to compare itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seen: Option<Seen>,
+    pub seen: Option<Box<Seen>>,
 }
 
 /// What every answer of the store says about the node that gave it (mission S2).
