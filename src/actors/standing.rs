@@ -174,8 +174,7 @@ impl Standing {
 
     fn removed_sentence(&self, by: &str) -> String {
         format!(
-            "{} was removed from the cluster ({by} leads it and refuses this node); it waits until the \
-             seat may be taken again",
+            "{} was removed from the cluster, says {by}; it waits until its seat may be taken again",
             self.own.name
         )
     }
