@@ -125,7 +125,7 @@ impl Node {
     /// A node that was removed, and knows the entry that says so, waits and says why.
     fn note_removal(&self) {
         if self.core.status().removed {
-            self.standing.note_removed("the last leader that it heard");
+            self.standing.note_removed("its own log");
         }
     }
 
