@@ -317,7 +317,7 @@ impl Founder {
         async move {
             let result = match own {
                 Some(answer) => Ok(answer),
-                None => inquiry.await,
+                None => inquiry.await.map_err(|why| why.to_string()),
             };
             Asked { seat: Some(seed.name), result }
         }

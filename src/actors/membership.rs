@@ -7,7 +7,6 @@
 //!
 //! What when full? [`ORDERS_MAX`] orders wait at once; further ones are refused as busy.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -18,7 +17,7 @@ use crate::raft::seats::{SeatQuestion, Seats, Wish};
 use crate::raft::{ChangeRefusal, MembershipChange, NodeId, RoleKind, Term, TransferRefusal};
 use crate::rpc::Responder;
 
-use super::inquirer::Inquirer;
+use super::inquirer::{Inquirer, NoAnswer};
 use super::messages::{AddressAnswered, JoinAsked, Order, Ordered};
 use super::node::Node;
 use super::refusals;
@@ -170,7 +169,7 @@ impl Node {
             (Some(change), _) => {
                 let node = about(&change);
                 self.change(&change).map(|()| node).map_err(|why| {
-                    let refusal = refusals::of_change(why, self.core.membership());
+                    let refusal = refusals::of_change(why, wish.seat(), self.core.membership());
                     refusal.unwrap_or_else(|| self.standing.not_leader())
                 })
             }
@@ -298,12 +297,20 @@ impl Node {
     }
 
     /// The address that an admin named has answered, or has not.
-    fn found(&mut self, question: SeatQuestion, answer: Result<Answer, String>, reply: Responder) {
+    fn found(
+        &mut self,
+        question: SeatQuestion,
+        answer: Result<Answer, NoAnswer>,
+        reply: Responder,
+    ) {
         let SeatQuestion { name, address } = question;
         let conflict = |why: String| Refusal::new(Code::Conflict, why);
         let answer = match answer {
             Ok(answer) => answer,
-            Err(why) => {
+            Err(NoAnswer::SomebodyElse(why)) => {
+                return reply.refuse(conflict(format!("that is not where {name} is: {why}")));
+            }
+            Err(NoAnswer::Silence(why)) => {
                 return reply.refuse(Refusal::new(
                     Code::Conflict,
                     format!(
@@ -429,79 +436,5 @@ impl Handler<AddressAnswered> for Node {
         let Some(at) = orders.iter().position(|waiting| waiting.number == number) else { return };
         let waiting = orders.swap_remove(at);
         self.found(question, answer, waiting.reply);
-    }
-}
-
-/// Turns a call into a message for the node; refuses what cannot be read or does not fit.
-pub(super) mod calls {
-    use super::*;
-    use crate::codec;
-    use crate::codec::api::{AddArgs, SeatArgs};
-    use crate::raft::seats::Join;
-    use crate::rpc::{Call, Method, Peer};
-
-    const NAME_BYTES_MAX: usize = 63;
-    const ADDRESS_BYTES_MAX: usize = 512;
-
-    /// A node asks to be taken in.
-    pub(in super::super) fn join(node: &Addr<Node>, peer: &Arc<Peer>, call: Call) {
-        let join = match call.args::<Join>() {
-            Ok(join) => join,
-            Err(refusal) => return call.reply.refuse(refusal),
-        };
-        if join.name != peer.identity.name() || Some(join.id) != peer.hello.node_id {
-            let why = format!("{} asks for {} and node {}", peer.identity, join.name, join.id);
-            return call.reply.refuse(Refusal::new(Code::BadRequest, why));
-        }
-        if join.address.len() > ADDRESS_BYTES_MAX {
-            let why = format!("an address has at most {ADDRESS_BYTES_MAX} bytes");
-            return call.reply.refuse(Refusal::new(Code::BadRequest, why));
-        }
-        let message = JoinAsked { join, reply: call.reply };
-        if let Err(SendError::Full(message) | SendError::Closed(message)) = node.try_send(message) {
-            message.reply.refuse(refusals::busy());
-        }
-    }
-
-    /// An admin's order.
-    pub(in super::super) fn order(node: &Addr<Node>, call: Call) {
-        let order = match read(&call) {
-            Ok(order) => order,
-            Err(refusal) => return call.reply.refuse(refusal),
-        };
-        let message = Ordered { order, reply: call.reply };
-        if let Err(SendError::Full(message) | SendError::Closed(message)) = node.try_send(message) {
-            message.reply.refuse(refusals::busy());
-        }
-    }
-
-    fn read(call: &Call) -> Result<Order, Refusal> {
-        let bad = |why: String| Refusal::new(Code::BadRequest, why);
-        let malformed = |error: codec::DecodeError| bad(format!("unreadable arguments: {error}"));
-        let seat = || {
-            let name = codec::decode::<SeatArgs>(&call.args).map_err(malformed)?.name;
-            if name.is_empty() || name.len() > NAME_BYTES_MAX {
-                return Err(bad(format!("a seat's name has 1 to {NAME_BYTES_MAX} bytes")));
-            }
-            Ok(name)
-        };
-        Ok(match call.method {
-            Method::ClusterPromote => Order::Promote { name: seat()? },
-            Method::ClusterRemove => Order::Remove { name: seat()? },
-            Method::ClusterTransfer => Order::Transfer { name: seat()? },
-            _ => {
-                let AddArgs { name, address } = codec::decode(&call.args).map_err(malformed)?;
-                let fits = address.len() <= ADDRESS_BYTES_MAX
-                    && address.rsplit_once(':').is_some_and(|(host, port)| {
-                        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-                    });
-                if name.is_empty() || name.len() > NAME_BYTES_MAX || !fits {
-                    return Err(bad(format!(
-                        "{name:?} at {address:?} is no seat's name and address (HOST:PORT)"
-                    )));
-                }
-                Order::Add { name, address }
-            }
-        })
     }
 }

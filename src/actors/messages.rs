@@ -20,6 +20,7 @@ use crate::rpc::{Connection, Responder};
 
 use super::disk_thread::DiskEvent;
 use super::gate::Permit;
+use super::inquirer::NoAnswer;
 use super::snapshot_taker::Taking;
 
 /// Time has passed. Election timer → node. May be lost; a backlog counts as one (the number tells).
@@ -402,7 +403,7 @@ pub struct AddressAnswered {
     /// For which of an admin's orders; none: for the policy of the seats.
     pub order: Option<u64>,
     /// The answer, or why there is none.
-    pub answer: Result<Answer, String>,
+    pub answer: Result<Answer, NoAnswer>,
 }
 
 /// Which cluster this node may be taken into at the moment: the only one there is, as long as the node

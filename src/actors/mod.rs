@@ -49,6 +49,7 @@
 pub mod agreement;
 pub mod applier;
 pub mod auditor;
+pub mod audits;
 pub mod deliver;
 pub mod disk_thread;
 pub mod door;
@@ -60,6 +61,7 @@ pub mod inquirer;
 pub mod joiner;
 pub mod leave;
 pub mod log_source;
+pub mod member_calls;
 pub mod membership;
 pub mod messages;
 pub mod node;

@@ -20,68 +20,62 @@ pub fn unknown_seat(name: &str, membership: &Membership) -> Refusal {
     Refusal::new(Code::Conflict, format!("no member sits in {name}; the seats are {known}"))
 }
 
-/// Why a change of the members was refused; none: another node leads.
+/// Why a change of the members was refused; none: another node leads. `name` is the seat that it is about.
 #[must_use]
-pub fn of_change(why: ChangeRefusal, membership: &Membership) -> Option<Refusal> {
-    let seat = |id: NodeId| match membership.members.get(&id) {
-        Some(member) => member.name.clone(),
-        None => format!("node {id}"),
-    };
-    let (code, message) = match why {
+pub fn of_change(why: ChangeRefusal, name: &str, membership: &Membership) -> Option<Refusal> {
+    let code = match why {
         ChangeRefusal::NotLeader { .. } => return None,
-        ChangeRefusal::NotReady => {
-            (Code::Busy, "the leader is new and not ready yet; try again".to_owned())
+        ChangeRefusal::NotReady | ChangeRefusal::Transferring { .. } => Code::Busy,
+        ChangeRefusal::UnderWay { .. } => Code::UnderWay,
+        _ => Code::Conflict,
+    };
+    let message = match why {
+        ChangeRefusal::NotLeader { .. } | ChangeRefusal::NotReady => {
+            "the leader is new and not ready yet; try again".to_owned()
         }
-        ChangeRefusal::UnderWay { .. } => (
-            Code::UnderWay,
-            "another change of the members is under way; try again when it is finished".to_owned(),
-        ),
+        ChangeRefusal::UnderWay { .. } => {
+            "another change of the members is under way; try again when it is finished".to_owned()
+        }
         ChangeRefusal::Transferring { to } => {
-            (Code::Busy, format!("the leadership is being handed over to {}; try again", seat(to)))
+            format!("the leadership is being handed over to {}; try again", seat_of(to, membership))
         }
-        ChangeRefusal::Unknown { id } => (Code::Conflict, format!("node {id} is no member")),
-        ChangeRefusal::AlreadyMember => (Code::Conflict, "the node is a member already".to_owned()),
-        ChangeRefusal::AlreadyVoter => (Code::Conflict, "the node votes already".to_owned()),
-        ChangeRefusal::NotVoter { id } => {
-            (Code::Conflict, format!("{} does not vote; remove it instead", seat(id)))
+        ChangeRefusal::Unknown { id } => format!("node {id} is no member"),
+        ChangeRefusal::AlreadyMember => format!("the node at {name} is a member already"),
+        ChangeRefusal::AlreadyVoter => format!("{name} votes already"),
+        ChangeRefusal::NotVoter { .. } => format!("{name} does not vote; remove it instead"),
+        ChangeRefusal::SeatTaken { holder } => {
+            format!("node {holder} holds the seat {name}; remove it first")
         }
-        ChangeRefusal::SeatTaken { holder } => (
-            Code::Conflict,
-            format!("node {holder} holds the seat {}; remove it first", seat(holder)),
+        ChangeRefusal::OtherSeat => format!("the two nodes are not both of {name}"),
+        ChangeRefusal::LastVoter => {
+            format!("{name} is the last voter; without it there would be no cluster")
+        }
+        ChangeRefusal::Behind { matched, last } => format!(
+            "{name} holds the log up to {matched} of {last}, which is too little to vote; it is promoted by \
+             itself when it has caught up"
         ),
-        ChangeRefusal::OtherSeat => (Code::Conflict, "the two nodes are not of one seat".to_owned()),
-        ChangeRefusal::LastVoter => (
-            Code::Conflict,
-            "it is the last voter; without it there would be no cluster".to_owned(),
+        ChangeRefusal::Silent => format!(
+            "{name} has not been heard lately, so it cannot vote; see to it that it runs and is reached"
         ),
-        ChangeRefusal::Behind { matched, last } => (
-            Code::Conflict,
-            format!(
-                "it holds the log up to {matched} of {last}, which is too little to vote; it is promoted \
-                 by itself when it has caught up"
-            ),
-        ),
-        ChangeRefusal::Silent => (
-            Code::Conflict,
-            "it has not been heard lately, so it cannot vote; see to it that it runs and is reached"
-                .to_owned(),
-        ),
-        ChangeRefusal::NoQuorum => (
-            Code::Conflict,
-            "of the voters that there would be no quorum answers; bring back those that are down first"
-                .to_owned(),
-        ),
+        ChangeRefusal::NoQuorum => {
+            "of the voters that there would be no quorum answers; bring back those \
+                                    that are down first"
+                .to_owned()
+        }
     };
     Some(Refusal::new(code, message))
+}
+
+fn seat_of(id: NodeId, membership: &Membership) -> String {
+    match membership.members.get(&id) {
+        Some(member) => member.name.clone(),
+        None => format!("node {id}"),
+    }
 }
 
 /// Why the leadership is not handed over; none: another node leads.
 #[must_use]
 pub fn of_transfer(why: TransferRefusal, name: &str, membership: &Membership) -> Option<Refusal> {
-    let seat = |id: NodeId| match membership.members.get(&id) {
-        Some(member) => member.name.clone(),
-        None => format!("node {id}"),
-    };
     Some(match why {
         TransferRefusal::NotLeader { .. } => return None,
         TransferRefusal::ToItself => Refusal::new(Code::Conflict, format!("{name} leads already")),
@@ -91,7 +85,7 @@ pub fn of_transfer(why: TransferRefusal, name: &str, membership: &Membership) ->
         }
         TransferRefusal::UnderWay { to } => Refusal::new(
             Code::UnderWay,
-            format!("the leadership is being handed over to {} already", seat(to)),
+            format!("the leadership is being handed over to {} already", seat_of(to, membership)),
         ),
     })
 }

@@ -8,7 +8,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
@@ -17,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::codec;
 use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal, ReplicationArgs};
-use crate::codec::peer::{Audit, AuditAsk, AuditReply, Chunk};
+use crate::codec::peer::Chunk;
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
@@ -25,13 +24,13 @@ use crate::raft::{Message, NodeId};
 use crate::rpc::{Call, CloseCode, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
-use super::auditor::DIVERGED;
+use super::audits::Audits;
 use super::deliver::Deliver;
 use super::door::{Door, claims};
 use super::founder::{Founder, FoundingCall, Greeted};
 use super::gate::Gate;
 use super::log_source::LogSource;
-use super::membership::calls;
+use super::member_calls as calls;
 use super::messages::{
     Introduced, Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status,
     Stop, TakeSnapshot, Waiter,
@@ -59,15 +58,13 @@ pub struct NodeService {
     gate: Arc<Gate>,
     founder: Addr<Founder>,
     stop: Recipient<Stop>,
-    start_over: Recipient<StartOver>,
     member: ArcSwapOption<Member>,
     door: Door,
     /// Questions about the node's state that are being answered.
     questions: Arc<Semaphore>,
     /// Pages of the log that are being read.
     pages: Arc<Semaphore>,
-    /// Audits that wait for their index.
-    audits: Arc<Semaphore>,
+    audits: Audits,
 }
 
 /// `Node.Status` and `Cluster.Members` answered at once; further ones are refused as busy.
@@ -75,12 +72,6 @@ const QUESTIONS_MAX: usize = 64;
 
 /// `Node.Replication` answered at once: each reads the disk and shows every value.
 const PAGES_MAX: usize = 4;
-
-/// `Raft.Audit` answered at once: only a leader asks, once a second.
-const AUDITS_MAX: usize = 8;
-
-/// How long one waits for its index at most, whatever its caller would bear.
-const AUDIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How often one of them begins anew because the log was purged while it was read.
 const PURGES_MAX: usize = 3;
@@ -99,18 +90,18 @@ impl NodeService {
         stop: Recipient<Stop>,
         start_over: Recipient<StartOver>,
     ) -> NodeService {
+        let audits = Audits::new(Arc::clone(&standing), start_over);
         let door = Door::new(Arc::clone(&standing));
         NodeService {
             standing,
             gate,
             founder,
             stop,
-            start_over,
             member: ArcSwapOption::empty(),
             door,
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
-            audits: Arc::new(Semaphore::new(AUDITS_MAX)),
+            audits,
         }
     }
 
@@ -184,48 +175,6 @@ impl NodeService {
             member.node.try_send(TakeSnapshot { reply })
         {
             message.reply.refuse(busy());
-        }
-    }
-
-    /// Answers with the hash of this node's content, or hears a verdict. A verdict is believed only from
-    /// the leader of the present term: an older one may have missed what was mended since.
-    fn audit(&self, peer: &Peer, call: Call) {
-        let audit = match codec::decode::<Audit>(&call.args) {
-            Ok(audit) => audit,
-            Err(error) => return call.reply.refuse(bad_request(&error)),
-        };
-        let own = self.standing.own.node_id;
-        if audit.to != own || Some(audit.from) != peer.hello.node_id {
-            let message = format!("an audit by {} of {}, here is {own}", audit.from, audit.to);
-            return call.reply.refuse(Refusal::new(Code::WrongPeer, message));
-        }
-        let standing = Arc::clone(&self.standing);
-        match audit.ask {
-            AuditAsk::Hash { index } => {
-                let Ok(permit) = Arc::clone(&self.audits).try_acquire_owned() else {
-                    return call.reply.refuse(busy());
-                };
-                // The rest is for the way back.
-                let left = call.deadline.saturating_duration_since(Instant::now());
-                let patience = AUDIT_WAIT_MAX.min(left / 2);
-                tokio::spawn(async move {
-                    let _permit = permit;
-                    let hash = standing.agreement.hash_at(index, patience).await;
-                    call.reply.send(&AuditReply { hash });
-                });
-            }
-            AuditAsk::Verdict { index, hash } => {
-                let soft_state = standing.present().soft_state;
-                if (soft_state.term, soft_state.leader) != (audit.term, Some(audit.from)) {
-                    let message = format!("{} does not lead term {}", audit.from, soft_state.term);
-                    return call.reply.refuse(Refusal::new(Code::Unavailable, message));
-                }
-                if standing.agreement.heed(index, hash) {
-                    // One for each verdict, and the supervisor ignores repeats; it must hear it.
-                    self.start_over.deliver(StartOver { reason: DIVERGED.into() });
-                }
-                call.reply.send(&AuditReply { hash: None });
-            }
         }
     }
 
@@ -416,7 +365,7 @@ impl Service for NodeService {
                     | Method::RaftTimeoutNow,
                     Some(member),
                 ) => self.raft(member, peer, call),
-                (Method::RaftAudit, Some(_)) => self.audit(peer, call),
+                (Method::RaftAudit, Some(_)) => self.audits.answer(peer, call),
                 (Method::KvOpenSession | Method::KvWrite, Some(_)) => {
                     proposals.extend(self.proposal(call));
                 }

@@ -104,7 +104,7 @@ impl Network for Pool {
 fn not_reached(address: &str, error: DialError) -> Trouble {
     let untrusted = match error {
         // The node is there and had a reason not to take us: busy, stopping, not allowed.
-        DialError::HelloRefused { refusal, .. } => return Trouble::Refused(refusal),
+        DialError::HelloRefused { refusal, .. } => return Trouble::Refused(*refusal),
         DialError::Tls { .. } | DialError::RefusedByServer { .. } | DialError::WrongPeer { .. } => {
             true
         }

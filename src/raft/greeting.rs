@@ -77,6 +77,7 @@ impl Greeting {
 
 #[cfg(test)]
 mod tests {
+    use super::super::membership::Member;
     use super::*;
 
     fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
@@ -119,6 +120,21 @@ mod tests {
         assert!(opens(&[2, 3], &[], &[3]));
         assert!(opens(&[1, 2, 3], &[], &[7]), "it may have been promoted meanwhile");
         assert!(!opens(&[], &[], &[2, 3]), "who knows no members gives no vote");
+    }
+
+    #[test]
+    fn a_learner_in_the_seat_of_a_voter_counts_in_its_place() {
+        let seat = |name: &str| Member { name: name.to_owned(), address: String::new() };
+        let members = [(1, "a"), (2, "b"), (3, "c"), (4, "a")];
+        let members = members.into_iter().map(|(id, name)| (NodeId(id), seat(name))).collect();
+        let membership = Membership { members, voters: ids(&[2, 3, 4]), ..Membership::default() };
+        let mut greeting = Greeting::default();
+        greeting.judge(NodeId(1), &membership);
+        assert!(!greeting.is_open());
+        // Node 1 may vote already, in the place of node 4, and node 3 may be lost.
+        greeting.greeted(NodeId(2));
+        greeting.judge(NodeId(1), &membership);
+        assert!(greeting.is_open());
     }
 
     #[test]

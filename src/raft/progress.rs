@@ -50,6 +50,9 @@ pub(super) struct Progress {
     state: State,
     /// Ticks since the peer last answered.
     silent: u32,
+    /// Whether it has answered in this leadership at all. A new leader counts everybody as heard, so that
+    /// it does not step down before they can answer (E5).
+    answered: bool,
     /// The newest read round the peer has answered.
     confirmed: ReadRound,
     /// Ticks since the peer's departure was committed, if it is no member any more.
@@ -72,6 +75,7 @@ impl Progress {
             next,
             state: State::Probe { sent: None, paused: false },
             silent: 0,
+            answered: false,
             confirmed: ReadRound(0),
             leaving: None,
         }
@@ -91,6 +95,7 @@ impl Progress {
 
     pub(super) fn heard(&mut self) {
         self.silent = 0;
+        self.answered = true;
     }
 
     /// Whether entries flow without asking, so that the peer follows the log's end.
@@ -114,6 +119,12 @@ impl Progress {
     /// Whether the peer was heard within this many ticks.
     pub(super) fn heard_within(&self, ticks: u32) -> bool {
         self.silent < ticks
+    }
+
+    /// Whether the peer has answered this leader within this many ticks: what a change of the voters may
+    /// rest on (M8).
+    pub(super) fn answers_within(&self, ticks: u32) -> bool {
+        self.answered && self.heard_within(ticks)
     }
 
     /// The peer has answered a heartbeat of this round.

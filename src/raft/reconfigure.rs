@@ -55,7 +55,7 @@ impl Leader {
         }
         let present = |id| {
             let peer = self.peers.get(&id);
-            id == common.id || peer.is_some_and(|peer| peer.heard_within(common.election_min()))
+            id == common.id || peer.is_some_and(|peer| peer.answers_within(common.election_min()))
         };
         // Learners change no quorum, whatever it looks like at the moment.
         if next.voters != membership.voters && !quorum::is_quorum(&next, present) {
@@ -68,7 +68,7 @@ impl Leader {
     /// it (M5, M8).
     fn is_fit(&self, common: &Common, id: NodeId) -> Result<(), ChangeRefusal> {
         let last = common.log.last().index;
-        let fit = self.peers.get(&id).filter(|peer| peer.heard_within(common.election_min()));
+        let fit = self.peers.get(&id).filter(|peer| peer.answers_within(common.election_min()));
         let Some(peer) = fit else { return Err(ChangeRefusal::Silent) };
         let matched = peer.matched();
         if !peer.replicates() || last.0 - matched.0 > common.options.promote_lag {

@@ -102,7 +102,7 @@ pub enum DialError {
         /// What was dialed.
         address: String,
         /// What it said.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// The connection ended before the hello was acknowledged.
     #[error("{address}: {reason} before the connection was up")]
@@ -327,6 +327,7 @@ impl Attempt<'_> {
             }
             Kind::Refusal => {
                 let refusal = decode(&body).map_err(malformed)?;
+                let refusal = Box::new(refusal);
                 Err(DialError::HelloRefused { address: self.address(), refusal })
             }
             Kind::Close => {

@@ -26,6 +26,16 @@ pub enum Wish {
     },
 }
 
+impl Wish {
+    /// The seat that it is about.
+    #[must_use]
+    pub fn seat(&self) -> &str {
+        match self {
+            Wish::Add { name, .. } | Wish::Promote { name } | Wish::Remove { name } => name,
+        }
+    }
+}
+
 /// Why a wish stands for no change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WishRefusal {
