@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use super::agreement::Agreement;
 use crate::codec::api::{Answerer, Code, LeaderHint, Refusal};
 use crate::kv::View;
-use crate::raft::{Boot, ClusterId, Index, Membership, NodeId, RoleKind, Seen, SoftState, Term};
+use crate::raft::{Boot, ClusterId, Membership, NodeId, RoleKind, Seen, SoftState, Term};
 
 use super::snapshot_meter::SnapshotMeter;
 
@@ -244,6 +244,7 @@ impl Present {
 mod tests {
     use super::*;
     use crate::kv;
+    use crate::raft::Index;
 
     fn standing() -> Arc<Standing> {
         let own = Own { name: "raft-3".to_owned(), node_id: NodeId(3), boot: Boot(0).next(1) };
