@@ -111,10 +111,10 @@ impl Node {
         for report in steward.seats.reports() {
             tracing::warn!("{report}");
         }
-        if let Some(change) = change {
-            if let Err(why) = self.change(&change) {
-                tracing::debug!(?change, ?why, "members do not change");
-            }
+        if let Some(change) = change
+            && let Err(why) = self.change(&change)
+        {
+            tracing::debug!(?change, ?why, "members do not change");
         }
         self.note_removal();
         for waiting in std::mem::take(&mut self.neighbours.steward.orders) {
