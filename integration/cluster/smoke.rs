@@ -3,12 +3,10 @@
 
 mod harness;
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use balsa::client::{Client, ErrorKind, Options};
 use balsa::codec::api::RangeArgs;
-use balsa::raft::RoleKind;
 use bytes::Bytes;
 use harness::{Cluster, PATIENCE, bytes, is_put, tls, until};
 
