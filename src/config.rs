@@ -59,6 +59,32 @@ pub enum NodeCommand {
     /// Make a cluster of one of what a seat's directory holds: the way out when a majority lost its
     /// disks.
     Recover(Recover),
+    /// Ask a node that runs on this machine how it is.
+    Probe(Probe),
+}
+
+/// What `srvraft probe` needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What is asked.
+    pub question: Question,
+    /// The seat.
+    pub name: String,
+    /// Where its node listens, as seen from this machine.
+    pub address: SocketAddr,
+    /// The seat's certificates.
+    pub certs: PathBuf,
+    /// How long all of it may take.
+    pub timeout: Duration,
+}
+
+/// What a probe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Does the node answer at all?
+    Live,
+    /// Is it a voter that has caught up and serves?
+    Ready,
 }
 
 /// What `srvraft recover` needs to know.
@@ -126,6 +152,9 @@ pub const SEAT_LIMIT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// The default of `--retirement`.
 pub const RETIREMENT_DEFAULT: Duration = Duration::from_secs(600);
+
+/// The default of `--timeout` of a probe; Kubernetes' own limit must be longer.
+pub const PROBE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
 
 /// The port nodes listen on unless told otherwise (mission S7).
 pub const PORT_DEFAULT: u16 = 6000;

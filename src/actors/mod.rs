@@ -67,6 +67,7 @@ pub mod messages;
 pub mod node;
 pub mod offline;
 pub mod peers;
+pub mod probe;
 pub mod recover;
 pub mod refusals;
 pub mod replication;

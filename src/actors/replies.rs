@@ -6,6 +6,47 @@ use crate::raft::{Index, Membership, NodeId, NodeStatus};
 
 use super::standing::Standing;
 
+/// Entries that a node may lag behind what its leader has committed and still count as caught up: a
+/// moment of a fast leader, so that load alone makes nobody unready.
+const READY_LAG_MAX: u64 = 4096;
+
+/// Why this node is not ready, in one sentence; none: it is. Ready means a voter that knows its leader,
+/// has caught up with it, serves, and was not asked to stop (design section 8).
+#[must_use]
+pub fn unready(standing: &Standing, status: Option<&NodeStatus>) -> Option<String> {
+    if standing.is_stopping() {
+        return Some("it was asked to stop".to_owned());
+    }
+    let Some(status) = status else {
+        return Some(standing.waiting().unwrap_or_else(|| "the node is starting".to_owned()));
+    };
+    if let Some(why) = standing.waiting() {
+        return Some(why);
+    }
+    if !standing.present().membership.voters.contains(&status.id) {
+        return Some("it is a learner and no voter yet, or on its way out".to_owned());
+    }
+    if status.soft_state.leader.is_none() {
+        return Some("it knows no leader at the moment".to_owned());
+    }
+    // What the leader has committed is known from its appends, and from heartbeats as far as this log
+    // agrees with the leader's, so that zero means: not heard yet.
+    let (upto, applied) = (status.leader_commit, standing.content().view.applied());
+    if upto == Index::ZERO || upto.0.saturating_sub(applied.0) > READY_LAG_MAX {
+        return Some(format!(
+            "it is catching up: applied up to index {applied}, committed up to {upto}"
+        ));
+    }
+    None
+}
+
+/// The reply to a probe: the status, with the reason why the node is not ready if it is not.
+#[must_use]
+pub fn probe_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply {
+    let waiting = unready(standing, status);
+    StatusReply { ready: waiting.is_none(), waiting, ..status_reply(standing, status) }
+}
+
 /// What the node says of itself; of its log only once it is a member.
 #[must_use]
 pub fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusReply {
@@ -26,6 +67,7 @@ pub fn status_reply(standing: &Standing, status: Option<&NodeStatus>) -> StatusR
         waiting: standing.waiting(),
         stopping: standing.is_stopping(),
         snapshots: standing.snapshots.read(),
+        ready: unready(standing, status).is_none(),
     }
 }
 

@@ -15,12 +15,12 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::codec;
-use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal, ReplicationArgs};
+use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal, ReplicationArgs, StatusReply};
 use crate::codec::peer::Chunk;
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
-use crate::raft::{Message, NodeId};
+use crate::raft::{Message, NodeId, NodeStatus};
 use crate::rpc::{Call, CloseCode, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
 
 use super::applier::answer_read;
@@ -37,7 +37,7 @@ use super::messages::{
 };
 use super::node::Node;
 use super::replication;
-use super::replies::{members_reply, status_reply};
+use super::replies::{members_reply, probe_reply, status_reply};
 use super::snapshot_receiver::Receiver;
 use super::standing::Standing;
 
@@ -62,6 +62,8 @@ pub struct NodeService {
     door: Door,
     /// Questions about the node's state that are being answered.
     questions: Arc<Semaphore>,
+    /// Probes that are being answered.
+    probes: Arc<Semaphore>,
     /// Pages of the log that are being read.
     pages: Arc<Semaphore>,
     audits: Audits,
@@ -69,6 +71,9 @@ pub struct NodeService {
 
 /// `Node.Status` and `Cluster.Members` answered at once; further ones are refused as busy.
 const QUESTIONS_MAX: usize = 64;
+
+/// `Node.Probe` answered at once, apart from other questions, so that those never make a node unready.
+const PROBES_MAX: usize = 8;
 
 /// `Node.Replication` answered at once: each reads the disk and shows every value.
 const PAGES_MAX: usize = 4;
@@ -100,6 +105,7 @@ impl NodeService {
             member: ArcSwapOption::empty(),
             door,
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            probes: Arc::new(Semaphore::new(PROBES_MAX)),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
             audits,
         }
@@ -233,20 +239,27 @@ impl NodeService {
         Some(Read { args, waiter })
     }
 
-    fn status(&self, member: Option<&Arc<Member>>, reply: Responder) {
+    /// Answers with what `tell` makes of the core's state, if there is one yet.
+    fn status(
+        &self,
+        member: Option<&Arc<Member>>,
+        permits: &Arc<Semaphore>,
+        tell: fn(&Standing, Option<&NodeStatus>) -> StatusReply,
+        reply: Responder,
+    ) {
         let standing = Arc::clone(&self.standing);
         let Some(member) = member else {
-            reply.send(&status_reply(&standing, None));
+            reply.send(&tell(&standing, None));
             return;
         };
-        let Ok(permit) = Arc::clone(&self.questions).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             return reply.refuse(busy());
         };
         let asked = member.node.send(Status);
         tokio::spawn(async move {
             let _permit = permit;
             match asked.await {
-                Ok(status) => reply.send(&status_reply(&standing, Some(&status))),
+                Ok(status) => reply.send(&tell(&standing, Some(&status))),
                 Err(_) => reply.refuse(busy()),
             }
         });
@@ -337,8 +350,12 @@ impl Service for NodeService {
                 continue;
             }
             match (call.method, &member) {
-                (Method::NodeStatus, member) => self.status(member.as_ref(), call.reply),
-                (Method::NodeProbe, _) => call.reply.send(&status_reply(&self.standing, None)),
+                (Method::NodeStatus, member) => {
+                    self.status(member.as_ref(), &self.questions, status_reply, call.reply);
+                }
+                (Method::NodeProbe, member) => {
+                    self.status(member.as_ref(), &self.probes, probe_reply, call.reply);
+                }
                 (Method::NodeStop, _) => {
                     call.reply.send(&status_reply(&self.standing, None));
                     let reason = format!("{} asked for it", peer.identity);

@@ -1,10 +1,10 @@
 //! What `srvraft`'s options mean: from text to a [`NodeCommand`], or one report of everything wrong.
 //!
 //! A seat may be called like a command. One word is always the seat of a node to run; a command is two
-//! words, itself and its seat, of which no node was ever started by.
+//! words, itself and its seat or its question, by which no node was ever started.
 
-use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use super::judge::Judge;
 use super::options::{self, Env};
 use super::values;
 use crate::config::{
-    LogFormat, NodeCommand, NodeConfig, OnDamage, PORT_DEFAULT, Parsed, RETIREMENT_DEFAULT,
-    Recover, SEAT_LIMIT_DEFAULT, Seed, SnapshotPolicy, TICK_DEFAULT, UsageReport,
+    LogFormat, NodeCommand, NodeConfig, OnDamage, PORT_DEFAULT, PROBE_TIMEOUT_DEFAULT, Parsed,
+    Probe, Question, RETIREMENT_DEFAULT, Recover, SEAT_LIMIT_DEFAULT, Seed, SnapshotPolicy,
+    TICK_DEFAULT, UsageReport,
 };
 use crate::raft;
 
@@ -21,7 +22,7 @@ use crate::raft;
 const COMMANDS: [(&str, &str); 3] = [
     ("discard", "`srvraft discard NAME` sets a directory aside"),
     ("recover", "`srvraft recover NAME` makes a cluster of one of a directory"),
-    ("probe", "`srvraft probe` as a command comes with a later version"),
+    ("probe", "`srvraft probe live` and `srvraft probe ready` ask the node on this machine"),
 ];
 
 /// The least of `--snapshot-bytes`: below it a node would do little else than write snapshots.
@@ -49,6 +50,12 @@ pub fn parse_node(
         let command = words.remove(0);
         let name = seat(&mut judge, words, env);
         return if command == "discard" { discard(judge, name) } else { recover(judge, name) };
+    }
+    if words.len() > 1 && words[0] == "probe" {
+        words.remove(0);
+        let question = question(&mut judge, &words.remove(0));
+        let name = seat(&mut judge, words, env);
+        return probe(judge, question, name);
     }
     serve(judge, words, env)
 }
@@ -79,6 +86,60 @@ fn recover(mut judge: Judge<'_>, name: Option<String>) -> Result<Parsed<NodeComm
     }
 }
 
+/// `srvraft probe live|ready [NAME]`. Other settings of the node may stand in the environment.
+fn probe(
+    mut judge: Judge<'_>,
+    question: Option<Question>,
+    name: Option<String>,
+) -> Result<Parsed<NodeCommand>, UsageReport> {
+    let certs = required(&mut judge, "certs", "--certs (the certificates' directory)");
+    let port = judge.setting("port", |text| values::number(text, 1, 65535));
+    let listen = listen(&mut judge, port);
+    let read = |text: &str| values::duration(text, Duration::from_millis(1));
+    let timeout = judge.setting("timeout", read).unwrap_or(PROBE_TIMEOUT_DEFAULT);
+    let problems = judge.finish("srvraft probe");
+    match (question, name, certs) {
+        (Some(question), Some(name), Some(certs)) if problems.is_empty() => {
+            let address = from_here(listen);
+            Ok(Parsed::Run(NodeCommand::Probe(Probe { question, name, address, certs, timeout })))
+        }
+        _ => Err(UsageReport { program: "srvraft", problems }),
+    }
+}
+
+fn question(judge: &mut Judge<'_>, word: &OsStr) -> Option<Question> {
+    match word.to_str() {
+        Some("live") => Some(Question::Live),
+        Some("ready") => Some(Question::Ready),
+        _ => {
+            let word = word.to_string_lossy();
+            judge.problem(format!("srvraft probe asks live or ready, not '{word}'"));
+            None
+        }
+    }
+}
+
+/// Where a node that listens there is reached on its own machine: by loopback, for which the node keeps
+/// some connections, unless it listens on one address alone.
+fn from_here(listen: SocketAddr) -> SocketAddr {
+    let loopback: IpAddr = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        one => one,
+    };
+    SocketAddr::new(loopback, listen.port())
+}
+
+/// `--listen`, by default all addresses and the port of `--port`.
+fn listen(judge: &mut Judge<'_>, port: Option<u64>) -> SocketAddr {
+    let listen = judge.setting("listen", |text| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("'{text}' is not ADDR:PORT such as 0.0.0.0:6000 or [::]:6000"))
+    });
+    let port = port.and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT_DEFAULT);
+    listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+}
+
 /// `srvraft NAME`.
 fn serve(
     mut judge: Judge<'_>,
@@ -92,11 +153,7 @@ fn serve(
     let address = judge.setting("advertise", values::host_port);
     let data_dir = required(&mut judge, "data_dir", "--data-dir (where the log is kept)");
     let certs = required(&mut judge, "certs", "--certs (the certificates' directory)");
-    let listen = judge.setting("listen", |text| {
-        text.parse::<SocketAddr>()
-            .map_err(|_| format!("'{text}' is not ADDR:PORT such as 0.0.0.0:6000 or [::]:6000"))
-    });
-    let default_port = port.and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT_DEFAULT);
+    let listen = listen(&mut judge, port);
     let cluster = judge.setting("cluster", values::seat);
     let tick = judge.setting("tick", |text| values::duration(text, Duration::from_millis(1)));
     let raft = timing(&mut judge);
@@ -148,8 +205,7 @@ fn serve(
             Ok(Parsed::Run(NodeCommand::Serve(Box::new(NodeConfig {
                 name,
                 data_dir,
-                listen: listen
-                    .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, default_port))),
+                listen,
                 advertise,
                 seeds: seeds.list,
                 certs,

@@ -83,10 +83,15 @@ options! {
     "srvraft"
     "srvraft NAME [OPTIONS]
     srvraft discard NAME --data-dir DIR
-    srvraft recover NAME --data-dir DIR --certs DIR [--yes]"
+    srvraft recover NAME --data-dir DIR --certs DIR [--yes]
+    srvraft probe live|ready [NAME] --certs DIR"
     "discard sets the data directory of a stopped node aside: the seat then starts empty, and is taken in
 again. recover makes a cluster of one of what the directory holds, when a majority lost its disks;
 without --yes it only says what it would do. Nothing is ever deleted.
+
+probe asks the node on this machine, with its own certificate and its own settings (BALSA_NAME, BALSA_CERTS,
+BALSA_LISTEN, BALSA_PORT): live, whether it answers at all, even with a refusal; ready, whether it is a voter
+that has caught up and serves. It prints one line and ends with 0 (yes), 1 (no) or 64 (options).
 
 Each option can be given as an environment variable: BALSA_ and its name in capitals
 (BALSA_DATA_DIR; the seat's name is BALSA_NAME). An option wins over its variable.
@@ -132,6 +137,8 @@ Exit status: 0 stopped, 64 options, 65 damaged data, 69 removed from the cluster
         seat_limit "DURATION",
         /// A removed seat is not taken again by itself for this time [default: 10m]
         retirement "DURATION",
+        /// probe: how long it may take [default: 3s]
+        timeout "DURATION",
         /// What to do about damaged data: stop, or replace: set it aside and start empty [default: stop]
         on_damage "ACTION",
         /// text or json [default: text]

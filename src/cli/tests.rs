@@ -60,6 +60,7 @@ fn status() -> StatusReply {
         waiting: None,
         stopping: false,
         snapshots: Default::default(),
+        ready: true,
     }
 }
 

@@ -185,7 +185,7 @@ pub struct RangeReply {
     pub from: Answerer,
 }
 
-/// Reply of `Node.Status`.
+/// Reply of `Node.Status`, and of `Node.Probe`, where `waiting` says in any case why it is not ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusReply {
     /// The seat.
@@ -221,6 +221,9 @@ pub struct StatusReply {
     /// What it has done with snapshots since it started.
     #[serde(default)]
     pub snapshots: SnapshotCounters,
+    /// Whether it is a voter that knows its leader, has caught up, serves, and was not asked to stop.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 /// What a process has done with snapshots since it started.

@@ -17,6 +17,8 @@ pub(super) struct Follower {
     since_leader: u32,
     /// Up to here this log is known to be the log of this term's leader (L4).
     verified: Index,
+    /// The highest commit index that this term's leader has named here: how far there is to go.
+    leader_commit: Index,
     /// Ticks since the election timer was reset.
     elapsed: u32,
     /// When to campaign.
@@ -31,7 +33,14 @@ impl Follower {
         let last = common.log.last();
         let verified = if last.term == common.term() { last.index } else { Index::ZERO };
         let timeout = common.draw_timeout();
-        Follower { leader, since_leader: 0, verified, elapsed: 0, timeout }
+        Follower {
+            leader,
+            since_leader: 0,
+            verified,
+            leader_commit: Index::ZERO,
+            elapsed: 0,
+            timeout,
+        }
     }
 
     pub(super) fn leader(&self) -> Option<NodeId> {
@@ -40,6 +49,10 @@ impl Follower {
 
     pub(super) fn verified(&self) -> Index {
         self.verified
+    }
+
+    pub(super) fn leader_commit(&self) -> Index {
+        self.leader_commit
     }
 
     /// Counts one tick. True: it is time to campaign.
@@ -92,6 +105,7 @@ impl Follower {
         append: Append,
     ) {
         let Append { base, commit, entries } = append;
+        self.leader_commit = self.leader_commit.max(commit);
         if !self.accepts(common, base) {
             let upto = common.log.last().index.min(base.index.prev());
             let hint = common.log.last_at_most(upto, base.term);
@@ -142,6 +156,7 @@ impl Follower {
         for (id, seen) in heartbeat.seen {
             common.note_seen(id, seen);
         }
+        self.leader_commit = self.leader_commit.max(heartbeat.commit);
         common.raise_commit(commit::of_follower(heartbeat.commit, self.verified));
         let reply = HeartbeatReply { round: heartbeat.round };
         common.send(from, request, Message::HeartbeatReply(reply), Needs::Term);

@@ -63,6 +63,9 @@ pub struct NodeStatus {
     pub membership_index: Index,
     /// Commit index.
     pub commit: Index,
+    /// What this term's leader is known to have committed, which may lie ahead of `commit`; a leader's own,
+    /// and zero where nobody leads or the leader has not said it yet.
+    pub leader_commit: Index,
     /// Applied index.
     pub applied: Index,
     /// Only of a leader: its peers, for a moment also those that have just left.
@@ -99,6 +102,11 @@ impl Node {
             Role::Leader(leader) => leader.transfers_to(),
             _ => None,
         };
+        let leader_commit = match &self.role {
+            Role::Leader(_) => self.common.commit(),
+            Role::Follower(follower) => follower.leader_commit(),
+            _ => Index::ZERO,
+        };
         NodeStatus {
             id: self.common.id,
             soft_state: soft_state(&self.common, &self.role),
@@ -108,6 +116,7 @@ impl Node {
             snapshot: self.common.snapshot(),
             membership_index: self.common.membership_index(),
             commit: self.common.commit(),
+            leader_commit,
             applied: self.common.applied(),
             peers,
             removed: self.common.is_removed(),

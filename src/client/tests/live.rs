@@ -66,6 +66,7 @@ impl Seat {
             waiting: None,
             stopping: false,
             snapshots: Default::default(),
+            ready: true,
         }
     }
 

@@ -209,15 +209,16 @@ fn status_and_members() {
         waiting: None,
         stopping: false,
         snapshots: Default::default(),
+        ready: true,
     };
     golden(
         &status,
-        b"\x8e\xa4name\xa6raft-0\xa7node_id\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xaacluster_id\
+        b"\x8f\xa4name\xa6raft-0\xa7node_id\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xaacluster_id\
           \x01\xa4role\xadpre_candidate\xa6leader\xc0\xa4term\x03\xaalast_index\t\
           \xaccommit_index\x08\xadapplied_index\x07\xaesnapshot_index\x00\xaastate_hash\
           \xcf\x80\x00\x00\x00\x00\x00\x00\x00\xa7waiting\xc0\xa8stopping\xc2\xa9snapshots\
           \x86\xa5taken\x00\xa7last_ms\x00\xaalast_bytes\x00\xaasent_bytes\x00\xaereceived_bytes\x00\
-          \xa9installed\x00",
+          \xa9installed\x00\xa5ready\xc3",
     );
     let member = MemberStatus {
         name: "raft-0".into(),

@@ -96,4 +96,5 @@ fn a_status_of_the_former_version_is_read() {
     )
     .expect("decodes");
     assert_eq!((status.stopping, status.snapshots), (false, SnapshotCounters::default()));
+    assert!(!status.ready, "nobody said so");
 }
