@@ -30,7 +30,7 @@ pub fn probe(wanted: &Probe) -> Result<String, String> {
     let name = &wanted.name;
     let limit = wanted.timeout;
     let tls = seat(&wanted.certs, name);
-    let answered = runtime.block_on(timeout(limit, async {
+    let answer = async {
         match (wanted.question, tls) {
             (Question::Live, Ok(tls)) => live(dial(tls, wanted).await),
             (Question::Live, Err(why)) => touch(wanted.address, &why).await,
@@ -40,7 +40,8 @@ pub fn probe(wanted: &Probe) -> Result<String, String> {
             }
             (Question::Ready, Err(why)) => Err(why),
         }
-    }));
+    };
+    let answered = runtime.block_on(async { timeout(limit, answer).await });
     let late = |_| format!("{}: no answer within {} ms", wanted.address, limit.as_millis());
     match answered.map_err(late).and_then(|answer| answer) {
         Ok(said) => Ok(format!("{name} {said}")),

@@ -106,3 +106,99 @@ pub fn members_reply(standing: &Standing, status: &NodeStatus) -> MembersReply {
     members.sort_by(|a, b| a.name.cmp(&b.name));
     MembersReply { members, from: standing.answerer() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv;
+    use crate::raft::{Boot, LogId, Member, RoleKind, SoftState, Term};
+
+    use super::super::standing::{Own, Present};
+
+    const OWN: NodeId = NodeId(3);
+    const LEADER: NodeId = NodeId(1);
+
+    /// A follower in a cluster of two voters, `lag` entries behind.
+    fn follower(lag: u64) -> (std::sync::Arc<Standing>, NodeStatus) {
+        let own = Own { name: "raft-3".to_owned(), node_id: OWN, boot: Boot(0).next(1) };
+        let standing = Standing::new(own, kv::Store::new().view(), 0);
+        let soft_state =
+            SoftState { role: RoleKind::Follower, term: Term(2), leader: Some(LEADER) };
+        let mut membership = Membership::default();
+        for id in [LEADER, OWN] {
+            let member = Member { name: format!("raft-{}", id.0), address: "h:1".to_owned() };
+            membership.members.insert(id, member);
+            membership.voters.insert(id);
+        }
+        standing.publish(Present {
+            soft_state,
+            membership: std::sync::Arc::new(membership),
+            waiting: None,
+            ..Present::clone(&standing.present())
+        });
+        let status = NodeStatus {
+            id: OWN,
+            soft_state,
+            first: Index(1),
+            last: LogId::new(2, lag),
+            persisted: Index(lag),
+            snapshot: LogId::ZERO,
+            membership_index: Index(1),
+            commit: Index::ZERO,
+            leader_commit: Index(lag),
+            applied: Index::ZERO,
+            peers: Vec::new(),
+            removed: false,
+            transfer: None,
+        };
+        (standing, status)
+    }
+
+    fn unready_for(standing: &Standing, status: &NodeStatus, why: &str) {
+        let reply = probe_reply(standing, Some(status));
+        assert!(!reply.ready && !status_reply(standing, Some(status)).ready);
+        let said = reply.waiting.expect("a reason");
+        assert!(said.contains(why), "{why} is not in: {said}");
+    }
+
+    #[test]
+    fn a_voter_that_is_not_far_behind_is_ready() {
+        let (standing, status) = follower(READY_LAG_MAX);
+        let reply = probe_reply(&standing, Some(&status));
+        assert_eq!((reply.ready, reply.waiting), (true, None));
+        let (standing, status) = follower(READY_LAG_MAX + 1);
+        unready_for(&standing, &status, "applied up to index 0, committed up to 4097");
+        let (standing, status) = follower(0);
+        unready_for(&standing, &status, "it is catching up");
+    }
+
+    #[test]
+    fn whoever_is_no_voter_or_knows_no_leader_is_not_ready() {
+        let (standing, status) = follower(1);
+        let of = |change: fn(&mut Membership) -> bool| {
+            let mut present = Present::clone(&standing.present());
+            let mut membership = Membership::clone(&present.membership);
+            assert!(change(&mut membership));
+            present.membership = std::sync::Arc::new(membership);
+            standing.publish(present);
+        };
+        of(|membership| membership.voters.remove(&OWN));
+        unready_for(&standing, &status, "it is a learner");
+        of(|membership| membership.outgoing.insert(OWN));
+        unready_for(&standing, &status, "on its way out");
+        of(|membership| membership.voters.insert(OWN));
+        assert!(probe_reply(&standing, Some(&status)).ready, "it votes in the new membership too");
+        let soft_state = SoftState { leader: None, ..status.soft_state };
+        unready_for(&standing, &NodeStatus { soft_state, ..status }, "it knows no leader");
+    }
+
+    #[test]
+    fn whoever_does_not_serve_says_why() {
+        let (standing, status) = follower(1);
+        assert_eq!(unready(&standing, None).as_deref(), Some("the node is starting"));
+        assert!(!standing.agreement.heed(Index(0), None), "who is right is not known");
+        unready_for(&standing, &status, "no majority");
+        standing.note_stopping();
+        unready_for(&standing, &status, "it was asked to stop");
+    }
+}

@@ -523,7 +523,15 @@ mod tests {
                 "raft-0 --seeds a,b",
                 "'a' is not NAME=HOST:PORT such as raft-0=10.0.0.1:6000; 'b' is not",
             ),
-            ("probe live", "`srvraft probe` as a command comes with a later version"),
+            ("probe", "here probe was read as a seat"),
+            ("probe live", "the seat's name is missing"),
+            ("probe live raft-0", "--certs (the certificates' directory) is missing"),
+            ("probe well raft-0", "srvraft probe asks live or ready, not 'well'"),
+            ("probe ready raft-0 now", "'now' is one word too many"),
+            ("probe live raft-0 --timeout 0", "--timeout: '0'"),
+            ("probe live raft-0 --listen here", "--listen: 'here' is not ADDR:PORT"),
+            ("probe live raft-0 --data-dir /d", "--data-dir means nothing to srvraft probe"),
+            ("raft-0 --timeout 1s", "--timeout means nothing to srvraft"),
             ("discard", "`srvraft discard NAME` sets a directory aside; here discard was read"),
             ("recover", "here recover was read as a seat"),
             ("discard raft-0", "--data-dir (what is set aside) is missing"),
@@ -567,6 +575,44 @@ mod tests {
         assert_eq!(read(typed, &[]), NodeCommand::Recover(recover.clone()));
         let recover = Recover { yes: true, ..recover };
         assert_eq!(read(&format!("{typed} --yes"), &[]), NodeCommand::Recover(recover));
+    }
+
+    #[test]
+    fn a_probe_goes_by_the_settings_of_its_node() {
+        let probe = |arguments: &str, env: &[(&str, &str)]| match parse(arguments, env) {
+            Ok(Parsed::Run(NodeCommand::Probe(probe))) => probe,
+            other => panic!("{other:?}"),
+        };
+        let pod = [
+            ("BALSA_NAME", "raft-2"),
+            ("BALSA_CERTS", "/c"),
+            // Settings of the node that a probe does not need are not even looked at.
+            ("BALSA_SERVICE", "not a name"),
+            ("BALSA_LOG", "loud"),
+        ];
+        let asked = probe("probe live", &pod);
+        let expected = Probe {
+            question: Question::Live,
+            name: "raft-2".into(),
+            address: "127.0.0.1:6000".parse().unwrap(),
+            certs: "/c".into(),
+            timeout: PROBE_TIMEOUT_DEFAULT,
+        };
+        assert_eq!(asked, expected);
+        for (more, address) in [
+            ("--port 7001", "127.0.0.1:7001"),
+            ("--listen 0.0.0.0:7002 --port 7001", "127.0.0.1:7002"),
+            ("--listen [::]:7003", "[::1]:7003"),
+            ("--listen 10.0.0.5:7004", "10.0.0.5:7004"),
+        ] {
+            let asked = probe(&format!("probe ready {more} --timeout 500ms"), &pod);
+            assert_eq!(asked.address, address.parse().unwrap(), "{more}");
+            assert_eq!(asked.question, Question::Ready);
+            assert_eq!(asked.timeout, Duration::from_millis(500));
+        }
+        let listen = ("BALSA_LISTEN", "127.0.0.1:7005");
+        assert_eq!(probe("probe live", &[pod[0], pod[1], listen]).address.port(), 7005);
+        assert_eq!(probe("probe live probe --certs /c", &[]).name, "probe");
     }
 
     #[test]
