@@ -14,7 +14,7 @@ Run again, it keeps what is there and makes what is missing.
 
   --out DIR               where to (default: certs/generated of this repository)
   --cluster NAME          the cluster's name (default: balsa)
-  --nodes N               seats raft-0 to raft-(N-1) (default: 3)
+  --nodes N               seats raft-0 to raft-(N-1) (default: 3, with --k8s 7)
   --dns NAME              a further DNS name of every node; may be repeated
   --ip ADDRESS            a further IP address of every node; may be repeated
   --namespace NAME        Kubernetes namespace (default: default)
@@ -22,6 +22,8 @@ Run again, it keeps what is there and makes what is missing.
   --client-service NAME   Service for clients (default: raft-client)
   --days N                validity of the certificates in days (default: 365)
   --ca-days N             validity of the CA in days (default: 3650)
+  --k8s                   write Secret manifests besides, for kubectl apply -f OUT/k8s: raft-certs (all seats),
+                          client-certs, admin-certs. They hold keys; never commit them
   --force                 issue all certificates anew; the CA is never replaced
   --help                  this text
 
@@ -50,7 +52,7 @@ check_options() {
         --out | --cluster | --nodes | --dns | --ip | --namespace | --service | --client-service | --days | --ca-days | --output | --lang | -o)
             shift || true # its value
             ;;
-        --*=* | -o?* | --force) ;;
+        --*=* | -o?* | --force | --k8s) ;;
         *) unknown+=("$argument") ;;
         esac
     done

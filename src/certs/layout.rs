@@ -3,6 +3,7 @@
 //! ```text
 //! OUT/ca/{ca.crt, ca.key}                  mode 0700; the key signs, and is mounted nowhere
 //! OUT/<name>/{ca.crt, tls.crt, tls.key}    what one process needs, and no more
+//! OUT/k8s/*.yaml                           Secret manifests, if they were asked for
 //! ```
 //!
 //! A new directory is written beside its place, synced, and renamed into it: it is there whole or
@@ -21,10 +22,12 @@ use crate::identity::files::{CA_CRT, TLS_CRT, TLS_KEY, exposed_mode};
 
 /// The CA's directory inside `OUT`; therefore no seat's or client's name.
 pub const CA_DIR: &str = "ca";
+/// The directory of the Secret manifests inside `OUT`; no name of anybody either.
+pub const SECRETS_DIR: &str = "k8s";
 /// The CA's private key, in the CA's directory only.
 pub const CA_KEY: &str = "ca.key";
 
-const PRIVATE: u32 = 0o600;
+pub(super) const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
 
 /// What to do about a certificate that is there already.
@@ -70,13 +73,20 @@ pub fn ca_dir(out: &Path) -> PathBuf {
 /// The directory of a seat, client or admin.
 ///
 /// # Errors
-/// [`CertsError::BadValue`] for `ca`, which would be the CA's own directory.
+/// [`CertsError::BadValue`] for `ca` and `k8s`, whose directories hold something else.
 pub fn leaf_dir(out: &Path, name: &str) -> Result<PathBuf, CertsError> {
     if name == CA_DIR {
         return Err(CertsError::BadValue {
             what: "the name",
             value: name.into(),
             rule: "the CA's own directory has that name",
+        });
+    }
+    if name == SECRETS_DIR {
+        return Err(CertsError::BadValue {
+            what: "the name",
+            value: name.into(),
+            rule: "the directory of the Secret manifests has that name",
         });
     }
     Ok(out.join(name))
@@ -229,7 +239,12 @@ fn create_directory(
     }
 }
 
-fn replace_file(dir: &Path, name: &str, mode: u32, content: &str) -> Result<(), CertsError> {
+pub(super) fn replace_file(
+    dir: &Path,
+    name: &str,
+    mode: u32,
+    content: &str,
+) -> Result<(), CertsError> {
     let path = dir.join(name);
     let staging = Staging(beside(&path)?);
     write_new(&staging.0, mode, content)?;

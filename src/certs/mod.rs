@@ -8,6 +8,8 @@
 //! The keys are ECDSA on P-256 in PKCS#8: every TLS stack has them, signatures are fast and short,
 //! and `openssl` reads them without conversion.
 //!
+//! [`secrets`] writes the same as Secret manifests for Kubernetes.
+//!
 //! Not here: checking a peer during a handshake (`rpc`), watching files for changes (`rpc`), and
 //! revocation lists, renewal and change of the CA, which come with Kubernetes.
 
@@ -15,6 +17,7 @@ pub mod authority;
 mod error;
 pub mod facts;
 pub mod layout;
+pub mod secrets;
 mod show;
 mod verify;
 

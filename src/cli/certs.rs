@@ -15,7 +15,8 @@ use time::OffsetDateTime;
 use self::problems::Problems;
 use self::report::{Report, print_json, print_text};
 use crate::certs::facts::rfc3339;
-use crate::certs::layout::{CA_KEY, ca_dir, is_issued, leaf_dir};
+use crate::certs::layout::{CA_KEY, SECRETS_DIR, ca_dir, is_issued, leaf_dir};
+use crate::certs::secrets::{self, Secret};
 use crate::certs::{Authority, CertsError, Existing, Presented, Profile, Validity, Written, show};
 use crate::identity::files::TLS_CRT;
 use crate::identity::{Identity, Role};
@@ -72,7 +73,12 @@ pub struct InitOptions {
     pub ca_days: u32,
     /// `--force`: issue all certificates anew. The CA is never replaced.
     pub force: bool,
+    /// `--k8s`: write Secret manifests besides.
+    pub k8s: bool,
 }
+
+/// Seats with `--k8s` unless `--nodes` says otherwise, so that scaling needs no new Secret.
+pub(crate) const K8S_NODES: u32 = 7;
 
 /// Options of `issue`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +162,7 @@ impl Default for InitOptions {
             days: Validity::LEAF_DAYS,
             ca_days: Validity::CA_DAYS,
             force: false,
+            k8s: false,
         }
     }
 }
@@ -245,9 +252,41 @@ fn init(options: &InitOptions, output: Output, to: &mut dyn Write) -> Result<(),
     for profile in &profiles {
         make(&authority, profile, &options.out, existing)?.print(output, to)?;
     }
+    if options.k8s {
+        save_secrets(options, &profiles, output, to)?;
+    }
     if output == Output::Text {
         let key = ca_dir(&options.out).join(CA_KEY);
         writeln!(to, "{} signs new certificates: keep it off the cluster.", key.display())?;
+    }
+    Ok(())
+}
+
+/// The Secrets of what was made or kept just now.
+fn save_secrets(
+    options: &InitOptions,
+    profiles: &[Profile],
+    output: Output,
+    to: &mut dyn Write,
+) -> Result<(), Failure> {
+    let (out, namespace) = (options.out.as_path(), options.names.namespace.as_str());
+    let nodes = profiles.iter().filter(|profile| profile.identity.role() == Role::Node);
+    let seats: Vec<&str> = nodes.map(|profile| profile.identity.name()).collect();
+    for secret in [
+        Secret::of_replicas(out, namespace, &seats)?,
+        Secret::of_one(out, namespace, secrets::CLIENT, "client")?,
+        Secret::of_one(out, namespace, secrets::ADMIN, "admin")?,
+    ] {
+        let written = secret.save(out)?;
+        Report::new(secret.name(), &secret.path(out), written).print(output, to)?;
+    }
+    if output == Output::Text {
+        let directory = out.join(SECRETS_DIR);
+        writeln!(
+            to,
+            "kubectl apply -f {}   # they hold keys: never commit them",
+            directory.display()
+        )?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 pub use admin::Change;
 pub use local::{Local, LocalAction};
 
-use super::certs::{CertsCommand, InitOptions, IssueOptions, ServiceNames, ShowOptions};
+use super::certs::{CertsCommand, InitOptions, IssueOptions, K8S_NODES, ServiceNames, ShowOptions};
 use super::judge::Judge;
 use super::source::Source;
 use super::values;
@@ -327,16 +327,17 @@ fn certs(judge: &mut Judge<'_>, words: &mut Words) -> Option<Command> {
         let number = judge.option(name, |text| values::number(text, 0, u64::from(u32::MAX)));
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
     };
-    let nodes = |judge: &mut Judge<'_>| {
+    let nodes = |judge: &mut Judge<'_>, default| {
         let most = u64::from(super::certs::problems::MAX_NODES);
         let number = judge.option("nodes", |text| values::number(text, 1, most));
-        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(init.nodes)
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
     };
     let command = match verb.as_deref() {
         Some("init") => CertsCommand::Init(InitOptions {
+            k8s: judge.flag("k8s"),
             out: judge.option("out", path).unwrap_or(init.out.clone()),
             cluster: judge.option("cluster", text).unwrap_or(init.cluster.clone()),
-            nodes: nodes(judge),
+            nodes: nodes(judge, if judge.typed("k8s") { K8S_NODES } else { init.nodes }),
             dns: judge.list("dns"),
             ips: judge.list("ip"),
             names: names(judge),

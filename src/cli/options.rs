@@ -271,6 +271,8 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         no_redirect,
         /// certs: issues anew what is there already
         force,
+        /// certs init: writes Secret manifests besides, for seven seats unless --nodes is given
+        k8s,
         /// local: leaves the cluster running
         detach,
         /// local: ends the cluster's processes

@@ -15,6 +15,8 @@ pub(super) struct Report {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) action: &'static str,
+    /// Of a certificate.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) not_after: String,
     pub(super) warnings: Vec<String>,
 }
@@ -34,7 +36,11 @@ impl Report {
         if output == Output::Json {
             return print_json(self, to);
         }
-        writeln!(to, "{:<9}{}  valid until {}", self.action, self.path.display(), self.not_after)?;
+        write!(to, "{:<9}{}", self.action, self.path.display())?;
+        match self.not_after.as_str() {
+            "" => writeln!(to)?,
+            end => writeln!(to, "  valid until {end}")?,
+        }
         for warning in &self.warnings {
             writeln!(to, "         warning: {warning}")?;
         }
