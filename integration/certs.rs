@@ -5,6 +5,8 @@
 
 #[path = "certs/bad.rs"]
 mod bad;
+#[path = "certs/secrets.rs"]
+mod secrets;
 #[path = "certs/tools.rs"]
 mod tools;
 

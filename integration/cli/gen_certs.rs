@@ -88,9 +88,23 @@ fn openssl_agrees(out: &Path) {
 }
 
 #[test]
+fn secrets_for_kubernetes_come_with_seven_seats() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let out = directory.path().join("keys");
+    let said = gen_certs(&["--out", out.to_str().expect("UTF-8"), "--k8s"]);
+    assert!(said.fine().contains("kubectl apply -f"), "{said:?}");
+    assert!(out.join("raft-6/tls.key").exists() && !out.join("raft-7").exists());
+    for name in ["raft-certs", "client-certs", "admin-certs"] {
+        let manifest = out.join(format!("k8s/{name}.yaml"));
+        let mode = fs::metadata(&manifest).expect("the manifest").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
 fn it_explains_itself_and_refuses_what_it_does_not_know() {
     let help = gen_certs(&["--help"]);
-    for word in ["Usage: scripts/gen-certs.sh", "--out DIR", "--nodes N", "--force"] {
+    for word in ["Usage: scripts/gen-certs.sh", "--out DIR", "--nodes N", "--k8s", "--force"] {
         assert!(help.fine().contains(word), "{word}: {help:?}");
     }
     let directory = tempfile::tempdir().expect("a temporary directory");

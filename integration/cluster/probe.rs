@@ -95,7 +95,7 @@ fn whoever_was_removed_or_is_asked_to_stop_is_live_and_not_ready() {
     let gone = cluster.other_than(cluster.wait_for_leader());
     let name = cluster.nodes[gone].name.clone();
     cluster.wait(cluster.admin().remove_member(&name)).expect("removed");
-    until_unready(&cluster.nodes[gone], "");
+    until_unready(&cluster.nodes[gone], "removed");
     until("it answers", PATIENCE, || of("live", &cluster.nodes[gone]).yes.then_some(()));
 
     // Of the two that are left one is killed: the other stays a while, because the cluster needs it.
