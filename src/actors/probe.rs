@@ -113,3 +113,44 @@ async fn ready(connection: &Connection, limit: Duration) -> Result<String, Strin
     }
     Err(status.waiting.unwrap_or_else(|| "it does not say why".to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::api::{Code, Refusal};
+    use crate::rpc::CloseReason;
+
+    #[test]
+    fn only_what_a_restart_may_mend_ends_a_life() {
+        let address = || "h:1".to_owned();
+        let tls = |reason| DialError::Tls { address: address(), reason, problem: String::new() };
+        let problem = String::new();
+        let answers = [
+            tls(Reason::Expired),
+            tls(Reason::NotYetValid),
+            tls(Reason::UnknownCa),
+            tls(Reason::Revoked),
+            DialError::RefusedByServer { address: address(), problem: problem.clone() },
+            DialError::Lost { address: address(), reason: CloseReason::Ended },
+            DialError::HelloRefused {
+                address: address(),
+                refusal: Box::new(Refusal::new(Code::Busy, "full")),
+            },
+        ];
+        for error in answers {
+            assert!(live(Err(error.clone())).is_ok(), "{error:?}");
+        }
+        let others = [
+            tls(Reason::Handshake),
+            tls(Reason::OldTls),
+            tls(Reason::UriName),
+            DialError::WrongPeer { address: address(), problem },
+            DialError::Refused { address: address() },
+            DialError::TimedOut { address: address(), stage: "connecting" },
+            DialError::Unreachable { address: address(), reason: String::new() },
+        ];
+        for error in others {
+            assert_eq!(live(Err(error.clone())).map(drop), Err(error.to_string()));
+        }
+    }
+}
