@@ -1,5 +1,5 @@
 //! The joiner: asks to be taken into the cluster that exists (`Boot.Join`), as long as this node is in
-//! none, or was removed from its own. It goes from seed to seed until one names the leader, and stays
+//! none, or was removed from its own, or has heard nothing of its members yet. It goes from seed to seed until one names the leader, and stays
 //! with that one while it answers.
 //!
 //! It decides nothing: the leader says when the node is a member, the founder whether that may be
@@ -104,9 +104,8 @@ impl Joiner {
     /// What to ask, if there is anything to ask for.
     fn question(&self) -> Option<Join> {
         let present = self.standing.present();
-        let removed = self.standing.is_removed();
         if present.cluster_id.is_none() && self.heard.is_none()
-            || present.cluster_id.is_some() && !removed
+            || present.cluster_id.is_some() && !self.may_be_out()
         {
             return None;
         }
@@ -117,6 +116,13 @@ impl Joiner {
             cluster: present.cluster_id,
             term: present.soft_state.term,
         })
+    }
+
+    /// Whether this node, which is in a cluster, has reason to ask whether it still is: it was told that
+    /// it was removed; or it was taken in and has heard nothing since, since if it was removed before it
+    /// could learn who the members are, nobody will tell it.
+    fn may_be_out(&self) -> bool {
+        self.standing.is_removed() || self.standing.present().membership.members.is_empty()
     }
 
     /// The seats that may know a leader: the seeds, and the members as they were when this node was one.
@@ -187,7 +193,7 @@ impl Joiner {
             }
             JoinAnswer::StartOver { why } => {
                 let leads = self.standing.present().soft_state.role == RoleKind::Leader;
-                if self.standing.is_removed() && !leads {
+                if self.may_be_out() && !leads {
                     tracing::warn!("{} says: {why}", leader.name);
                     // One for each answer, and the supervisor ignores repeats.
                     self.supervisor.deliver(StartOver { reason: "removed".into() });

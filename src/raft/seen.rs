@@ -114,9 +114,15 @@ impl Node {
         self.finish()
     }
 
-    /// A peer's hello was accepted here; what it claims of itself is remembered.
+    /// A peer's hello was accepted here, or it has accepted this node's; what it claims of itself is
+    /// remembered. Not if it contradicts what is remembered already: the boot of a directory that went
+    /// back, beside the term and the index that it has forgotten, would make one line of two lives, which
+    /// nothing contradicts any more.
     pub fn introduced(&mut self, peer: NodeId, claims: Seen) -> Effects {
-        self.common.note_seen(peer, claims);
+        let known = self.common.seen.lines.get(&peer);
+        if known.is_none_or(|known| known.contradicts(claims).is_none()) {
+            self.common.note_seen(peer, claims);
+        }
         self.finish()
     }
 
