@@ -105,7 +105,7 @@ impl Joiner {
     fn question(&self) -> Option<Join> {
         let present = self.standing.present();
         if present.cluster_id.is_none() && self.heard.is_none()
-            || present.cluster_id.is_some() && !self.may_be_out()
+            || present.cluster_id.is_some() && !self.standing.may_be_out()
         {
             return None;
         }
@@ -116,13 +116,6 @@ impl Joiner {
             cluster: present.cluster_id,
             term: present.soft_state.term,
         })
-    }
-
-    /// Whether this node, which is in a cluster, has reason to ask whether it still is: it was told that
-    /// it was removed; or it was taken in and has heard nothing since, since if it was removed before it
-    /// could learn who the members are, nobody will tell it.
-    fn may_be_out(&self) -> bool {
-        self.standing.is_removed() || self.standing.present().membership.members.is_empty()
     }
 
     /// The seats that may know a leader: the seeds, and the members as they were when this node was one.
@@ -193,7 +186,7 @@ impl Joiner {
             }
             JoinAnswer::StartOver { why } => {
                 let leads = self.standing.present().soft_state.role == RoleKind::Leader;
-                if self.may_be_out() && !leads {
+                if self.standing.may_be_out() && !leads {
                     tracing::warn!("{} says: {why}", leader.name);
                     // One for each answer, and the supervisor ignores repeats.
                     self.supervisor.deliver(StartOver { reason: "removed".into() });

@@ -47,8 +47,14 @@ impl SeenTable {
         self.lines.iter().map(|(id, seen)| (*id, *seen)).collect()
     }
 
+    /// A later life is not taken over if it contradicts the line: the boot of a directory that went back,
+    /// beside the term and the index that it has forgotten, would make one line of two lives, which
+    /// nothing contradicts any more.
     fn note(&mut self, id: NodeId, seen: Seen) {
         let line = self.lines.entry(id).or_default();
+        if seen.boot > line.boot && line.contradicts(seen).is_some() {
+            return;
+        }
         let merged = line.max(seen);
         self.changed |= merged != *line;
         *line = merged;
@@ -115,14 +121,9 @@ impl Node {
     }
 
     /// A peer's hello was accepted here, or it has accepted this node's; what it claims of itself is
-    /// remembered. Not if it contradicts what is remembered already: the boot of a directory that went
-    /// back, beside the term and the index that it has forgotten, would make one line of two lives, which
-    /// nothing contradicts any more.
+    /// remembered.
     pub fn introduced(&mut self, peer: NodeId, claims: Seen) -> Effects {
-        let known = self.common.seen.lines.get(&peer);
-        if known.is_none_or(|known| known.contradicts(claims).is_none()) {
-            self.common.note_seen(peer, claims);
-        }
+        self.common.note_seen(peer, claims);
         self.finish()
     }
 

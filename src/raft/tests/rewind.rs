@@ -3,7 +3,8 @@
 
 use rand::Rng;
 
-use super::super::{Boot, Index, NodeId, Seen, Term};
+use super::super::message::{Heartbeat, ReadRound};
+use super::super::{Boot, Index, Message, NodeId, Seen, Term};
 use super::bare;
 use super::env::n;
 use super::storm::Storm;
@@ -67,6 +68,11 @@ fn the_boot_of_a_directory_put_back_is_not_taken_over_by_what_it_has_forgotten()
     // A leader dials it, and is told by the acknowledgement what it is.
     let put_back = seen(next, 4, 800);
     let _ = node.introduced(n(2), put_back);
+    assert!(node.seen()[&n(2)].contradicts(put_back).is_some(), "its own hello is refused");
+    // Or a leader says so that remembers less of it.
+    let heartbeat =
+        Heartbeat { commit: Index(0), round: ReadRound(0), seen: vec![(n(2), put_back)] };
+    let _ = node.step(bare::from(3, 5, Message::Heartbeat(heartbeat)));
     assert!(node.seen()[&n(2)].contradicts(put_back).is_some(), "its own hello is refused");
     // The directory as it should be is taken for what it is.
     let _ = node.introduced(n(2), seen(next, 5, 900));
