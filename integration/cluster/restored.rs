@@ -2,10 +2,12 @@
 //! somebody else holds by now. Each is recognised, set aside, and goes the way of a lost disk (design
 //! section 5).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balsa::raft::NodeId;
+use balsa::raft::{HardState, NodeId};
+use balsa::storage::{DataDir, LogOptions, RealFs};
 
 use crate::harness::load::Load;
 use crate::harness::{Cluster, PATIENCE, until};
@@ -37,13 +39,29 @@ fn copy_and_go_on(cluster: &mut Cluster, load: &Load, node: usize) -> PathBuf {
     copy
 }
 
-/// The node has set its directory aside and votes under another id.
-fn assert_began_anew(cluster: &Cluster, node: usize, old: NodeId) -> Duration {
+/// The node has set its directory aside and votes under another id; and after it had been put back, the
+/// old directory voted for nobody: two votes in a term would be one from before and one from after (E2).
+fn assert_began_anew(cluster: &Cluster, node: usize, old: NodeId, copy: &Path) -> Duration {
     let (new, took) = cluster.wait_for_new_voter(node, Some(old));
     assert_ne!(new, old);
     let aside = cluster.nodes[node].set_aside();
-    assert_eq!(aside.len(), 1, "nothing is deleted, and it was done once: {aside:?}");
+    let [aside] = aside.as_slice() else {
+        panic!("nothing is deleted, and it was done once: {aside:?}")
+    };
+    let seat = &cluster.nodes[node].name;
+    let (before, after) = (hard_state(copy, seat), hard_state(aside, seat));
+    assert!(
+        after == before || after.term > before.term && after.vote.is_none(),
+        "E2: put back with {before:?}, set aside with {after:?}"
+    );
     took
+}
+
+/// Term and vote of a directory that nobody uses.
+fn hard_state(directory: &Path, seat: &str) -> HardState {
+    let open = DataDir::open(Arc::new(RealFs), directory, seat).expect("a sound directory");
+    let (_, restored) = open.open_log(LogOptions::default()).expect("a sound log");
+    restored.hard_state
 }
 
 #[test]
@@ -57,7 +75,7 @@ fn a_volume_put_back_from_a_copy_is_recognised() {
     cluster.nodes[node].kill9();
     cluster.nodes[node].put_back(&copy);
     cluster.nodes[node].start();
-    let took = assert_began_anew(&cluster, node, old);
+    let took = assert_began_anew(&cluster, node, old, &copy);
     let account = load.stop();
     let contents = cluster.assert_agree();
     account.assert_none_failed_or_lost(&contents[0].store);
@@ -99,7 +117,7 @@ fn a_copy_votes_for_nobody() {
     });
     cluster.nodes[leader].start();
     let leads = cluster.wait_for_leader_of(&[leader, other]);
-    let took = assert_began_anew(&cluster, node, old);
+    let took = assert_began_anew(&cluster, node, old, &copy);
     let contents = cluster.assert_agree();
     account.assert_none_failed_or_lost(&contents[0].store);
     println!(
@@ -126,7 +144,7 @@ fn a_copy_put_back_while_all_were_down_is_recognised() {
     cluster.kill_all();
     cluster.nodes[node].put_back(&copy);
     cluster.start_all();
-    let took = assert_began_anew(&cluster, node, old);
+    let took = assert_began_anew(&cluster, node, old, &copy);
     let contents = cluster.assert_agree();
     account.assert_none_failed_or_lost(&contents[0].store);
     println!("proved: a copy put back while all were down votes under a new id after {took:.1?}");
@@ -149,7 +167,7 @@ fn the_old_disk_of_a_seat_that_is_taken_is_set_aside() {
     cluster.nodes[node].kill9();
     cluster.nodes[node].put_back(&kept);
     cluster.nodes[node].start();
-    let took = assert_began_anew(&cluster, node, first);
+    let took = assert_began_anew(&cluster, node, first, &kept);
     let third = cluster.node_id(node);
     assert!(third != first && third != second, "M7: an id is never used again");
     let account = load.stop();

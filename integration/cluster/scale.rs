@@ -192,7 +192,7 @@ fn of_two_changes_at_once_one_wins() {
             Err(error) => lost.push(error),
         }
     }
-    let (&[ref won], &[ref error]) = (won.as_slice(), lost.as_slice()) else {
+    let ([won], [error]) = (won.as_slice(), lost.as_slice()) else {
         panic!("S14: {won:?} and {lost:?}")
     };
     assert_eq!((error.kind, error.word), (ErrorKind::Refused, "under_way"), "{error}");

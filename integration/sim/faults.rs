@@ -104,7 +104,7 @@ impl World {
         self.isolate(seat);
     }
 
-    fn isolate_a_leader(&mut self) {
+    pub fn isolate_a_leader(&mut self) {
         if let Some(life) = self.some_leader() {
             let seat = self.process(life).expect("it runs").seat;
             self.isolate(seat);

@@ -45,6 +45,15 @@ pub fn is_request(message: &Message) -> bool {
 /// Ticks after which an idle connection is closed.
 const IDLE_TICKS: u64 = 100;
 
+/// Whether it gives or asks for a vote, or a pre-vote.
+fn takes_part_in_an_election(message: &Message) -> bool {
+    match message {
+        Message::Vote(_) => true,
+        Message::VoteReply(reply) => reply.granted,
+        _ => false,
+    }
+}
+
 impl World {
     /// Whether nothing passes from one seat to another.
     pub fn cut(&self, from: SeatId, to: SeatId) -> bool {
@@ -60,6 +69,10 @@ impl World {
         let process = self.process(life).expect("it just acted");
         let dir = process.dir;
         self.oracle.departs(&envelope, &self.dirs[dir.0].durable);
+        assert!(
+            !self.dirs[dir.0].restored || !takes_part_in_an_election(&envelope.message),
+            "an old copy votes before anybody has taken its hello: {envelope:?}"
+        );
         let request = is_request(&envelope.message);
         let raft = self.raft_mut(life).expect("it just acted");
         let to = if request {
@@ -161,7 +174,8 @@ impl World {
 
     /// Connects after a while, unless that is done or under way.
     pub fn dial_soon(&mut self, life: Life, peer: NodeId) {
-        let delay = self.rng.random_range(1..60);
+        let slow = !self.calm && self.rng.random_bool(0.1);
+        let delay = self.rng.random_range(1..60) * if slow { 10 } else { 1 };
         let Some(raft) = self.raft_mut(life) else { return };
         if !raft.links.contains_key(&peer) && raft.dialing.insert(peer) {
             self.after(delay, Event::Dial(life, peer));

@@ -138,6 +138,10 @@ impl World {
         self.dirs.push(directory);
         let delay = self.rng.random_range(5..100);
         self.after(delay, Event::Start(seat));
+        // Often the others need its vote before it has said hello.
+        if self.rng.random_bool(0.5) {
+            self.isolate_a_leader();
+        }
     }
 
     /// Whether every other member runs and has seen more of a node than a copy would claim,

@@ -115,7 +115,7 @@ impl Applier {
                 _ if applier.restoring.is_some() || applier.store.applied() != applied => {}
                 Ok(entries) => applier.apply(entries),
                 // A snapshot is about to; its content comes with `Restore`, and the turns go on then.
-                Err(StorageError::OutOfRange { .. }) if applier.log.is_replaced(applied.next()) => {
+                Err(_) if applier.log.is_replaced(applied.next()) => {
                     applier.busy = false;
                     return;
                 }

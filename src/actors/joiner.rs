@@ -65,8 +65,8 @@ struct Said(BTreeMap<String, String>);
 #[rtype(result = "()")]
 enum Asked {
     Answered(LeaderHint, JoinAnswer),
-    /// The asked node does not lead; perhaps it knows who does.
-    Elsewhere(Option<LeaderHint>),
+    /// The asked seat's node does not lead; perhaps it knows who does.
+    Elsewhere(String, Option<LeaderHint>),
     Failed(LeaderHint, String),
 }
 
@@ -231,7 +231,11 @@ async fn ask(dialer: &Dialer, standing: &Standing, seat: LeaderHint, join: &Join
     match answer {
         Ok(answer) => Asked::Answered(seat, answer),
         Err(CallError::Refused(refusal)) if refusal.code == Code::NotLeader => {
-            Asked::Elsewhere(refusal.leader)
+            Asked::Elsewhere(seat.name, refusal.leader)
+        }
+        // Its own reason to wait may be this node's: told on, the two would grow without end.
+        Err(CallError::Refused(refusal)) if refusal.code == Code::Unavailable => {
+            Asked::Failed(seat, "it is not serving either".to_owned())
         }
         Err(error) => Asked::Failed(seat, error.to_string()),
     }
@@ -265,7 +269,10 @@ impl Handler<Asked> for Joiner {
         }
         match message {
             Asked::Answered(leader, answer) => self.heed(leader, answer),
-            Asked::Elsewhere(leader) => {
+            Asked::Elsewhere(asked, leader) => {
+                if leader.is_none() {
+                    self.say(format!("{asked} knows no leader at the moment"));
+                }
                 self.leader = leader.filter(|leader| leader.name != self.name);
                 self.hints += 1;
                 if self.leader.is_some() && self.hints <= HINTS_MAX {

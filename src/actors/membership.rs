@@ -111,10 +111,10 @@ impl Node {
         for report in steward.seats.reports() {
             tracing::warn!("{report}");
         }
-        if let Some(change) = change {
-            if let Err(why) = self.change(&change) {
-                tracing::debug!(?change, ?why, "members do not change");
-            }
+        if let Some(change) = change
+            && let Err(why) = self.change(&change)
+        {
+            tracing::debug!(?change, ?why, "members do not change");
         }
         self.note_removal();
         for waiting in std::mem::take(&mut self.neighbours.steward.orders) {
@@ -125,7 +125,7 @@ impl Node {
     /// A node that was removed, and knows the entry that says so, waits and says why.
     fn note_removal(&self) {
         if self.core.status().removed {
-            self.standing.note_removed("the last leader that it heard");
+            self.standing.note_removed("its own log");
         }
     }
 

@@ -150,15 +150,19 @@ impl Desk {
         };
         match taking {
             Taking::Taken { id, took } => {
-                self.newest = self.newest.max(id.last.index);
                 self.not_before = None;
-                standing.snapshots.taken(id.bytes, took);
-                tracing::info!(
-                    last = %id.last,
-                    bytes = id.bytes,
-                    milliseconds = took.as_millis(),
-                    "snapshot taken"
-                );
+                if id.last.index > self.newest {
+                    self.newest = id.last.index;
+                    standing.snapshots.taken(id.bytes, took);
+                    tracing::info!(
+                        last = %id.last,
+                        bytes = id.bytes,
+                        milliseconds = took.as_millis(),
+                        "snapshot taken"
+                    );
+                } else {
+                    tracing::info!(last = %id.last, "an installed snapshot has overtaken one's own");
+                }
                 for reply in self.served.drain(..) {
                     reply.send(&answer(standing, id, took));
                 }

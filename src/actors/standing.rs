@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use super::agreement::Agreement;
 use crate::codec::api::{Answerer, Code, LeaderHint, Refusal};
 use crate::kv::View;
-use crate::raft::{Boot, ClusterId, Index, Membership, NodeId, RoleKind, Seen, SoftState, Term};
+use crate::raft::{Boot, ClusterId, Membership, NodeId, RoleKind, Seen, SoftState, Term};
 
 use super::snapshot_meter::SnapshotMeter;
 
@@ -139,11 +139,6 @@ impl Standing {
         self.claims.store(Arc::new(self.claims().max(claims)));
     }
 
-    /// Notes the last durable index.
-    pub fn note_persisted(&self, upto: Index) {
-        self.note_claims(Seen { acknowledged: upto, ..Seen::default() });
-    }
-
     /// The most that is known of each member, for the door.
     #[must_use]
     pub fn seen(&self) -> Arc<BTreeMap<NodeId, Seen>> {
@@ -242,5 +237,50 @@ impl Present {
     pub fn leader_hint(&self) -> Option<LeaderHint> {
         let member = self.membership.members.get(&self.soft_state.leader?)?;
         Some(LeaderHint { name: member.name.clone(), address: member.address.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv;
+    use crate::raft::Index;
+
+    fn standing() -> Arc<Standing> {
+        let own = Own { name: "raft-3".to_owned(), node_id: NodeId(3), boot: Boot(0).next(1) };
+        Standing::new(own, kv::Store::new().view(), 0)
+    }
+
+    fn led_by(standing: &Standing, leader: Option<NodeId>) {
+        let present = Present::clone(&standing.present());
+        let soft_state = SoftState { leader, ..present.soft_state };
+        standing.publish(Present { soft_state, waiting: None, ..present });
+    }
+
+    #[test]
+    fn a_removed_node_says_so_until_it_knows_a_leader() {
+        let standing = standing();
+        led_by(&standing, None);
+        assert_eq!((standing.is_removed(), standing.waiting()), (false, None));
+        standing.note_removed("raft-1, which leads it, says so");
+        assert!(standing.is_removed());
+        let why = standing.not_serving().unwrap();
+        assert!(why.message.starts_with("raft-3 was removed from the cluster (raft-1"), "{why}");
+        // The one who said so had been deposed without knowing it.
+        led_by(&standing, Some(NodeId(2)));
+        assert_eq!((standing.is_removed(), standing.waiting()), (false, None));
+        standing.note_removed("raft-1, which leads it, says so");
+        assert!(!standing.is_removed(), "who knows a leader does not heed it");
+    }
+
+    #[test]
+    fn claims_only_grow() {
+        let standing = standing();
+        let boot = standing.own.boot;
+        assert_eq!(standing.claims(), Seen { boot, ..Seen::default() });
+        let durable = Seen { boot, term: Term(3), acknowledged: Index(9) };
+        standing.note_claims(durable);
+        standing.note_claims(Seen { term: Term(2), ..Seen::default() });
+        assert_eq!(standing.claims(), durable);
     }
 }

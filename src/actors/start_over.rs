@@ -110,4 +110,28 @@ mod tests {
         assert_eq!(executable(gone), Path::new(SELF));
         assert_eq!(Path::new(SELF).canonicalize().unwrap(), own.canonicalize().unwrap());
     }
+
+    #[test]
+    fn a_directory_that_is_set_aside_again_and_again_is_left_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("data");
+        let damage = StorageError::Damaged {
+            path: "x".to_owned(),
+            offset: 0,
+            what: "a bit has flipped".to_owned(),
+        };
+        for times in 0..TIMES_MAX {
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("identity"), times.to_string()).unwrap();
+            replace(&path, &damage).unwrap();
+            assert!(!path.exists());
+        }
+        std::fs::create_dir(&path).unwrap();
+        let error = replace(&path, &damage).unwrap_err();
+        assert_eq!(Exit::of_storage(&error).code(), 65);
+        assert!(error.to_string().contains("does not mend"), "{error}");
+        assert!(path.exists(), "it stays where it is");
+        let kept = std::fs::read_dir(temporary.path()).unwrap().count();
+        assert_eq!(kept, TIMES_MAX + 1, "nothing is deleted");
+    }
 }

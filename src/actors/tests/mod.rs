@@ -107,6 +107,8 @@ struct World {
     node: Addr<Node>,
     standing: Arc<Standing>,
     snapshots: SnapshotStore,
+    /// What the snapshots are on.
+    disk: FaultyDisk,
     /// Lets one sync complete.
     allow: mpsc::SyncSender<()>,
     /// Hears that a sync has begun.
@@ -204,7 +206,8 @@ impl World {
         };
         let applier = Applier::new(store, log.clone(), Arc::clone(&standing), neighbours).start();
         let storage = Storage::new(disk).start();
-        let snapshots = snapshots(&FaultyDisk::new());
+        let faulty = FaultyDisk::new();
+        let snapshots = snapshots(&faulty);
         let reports = node.clone().recipient::<SnapshotReported>();
         let report = move |taking| reports.deliver(SnapshotReported(taking));
         let taker = Taker::start(snapshots.clone(), CLUSTER, report).unwrap();
@@ -221,6 +224,7 @@ impl World {
             node,
             standing,
             snapshots,
+            disk: faulty,
             allow,
             syncing,
             full,

@@ -100,3 +100,23 @@ async fn an_admin_gets_a_snapshot_of_all_that_is_applied() {
     assert_eq!((file.id().last, file.id().bytes), (LogId::new(2, 4), first.bytes));
     assert_eq!(taken(world.take_snapshot()).await.bytes, first.bytes, "and again the same");
 }
+
+/// D11: without room for a snapshot the node goes on, and says so to whoever asked.
+#[actix_rt::test]
+async fn a_snapshot_that_finds_no_room_is_given_up_and_the_node_goes_on() {
+    let mut world = World::with(policy(6, u64::MAX), Options::default());
+    world.allow_syncs(16);
+    answered(world.append_behind(LogId::new(1, 1), entries(4), Index(4))).await;
+    world.applied(4).await;
+    world.disk.set_room(Some(0));
+    assert_eq!(refused(world.take_snapshot()).await.code, Code::NoSpace);
+    let more = (5..=9).map(|index| command(index, &put(index))).collect();
+    answered(world.append_behind(LogId::new(2, 4), more, Index(9))).await;
+    world.applied(9).await;
+    assert_eq!(world.snapshot(), None, "one is due, and waits for its time");
+
+    // An admin need not wait for it.
+    world.disk.set_room(None);
+    assert_eq!(taken(world.take_snapshot()).await.index, Index(9));
+    assert_eq!(world.standing.snapshots.read().taken, 1);
+}
