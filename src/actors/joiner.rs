@@ -271,7 +271,7 @@ impl Handler<Asked> for Joiner {
             Asked::Answered(leader, answer) => self.heed(leader, answer),
             Asked::Elsewhere(asked, leader) => {
                 if leader.is_none() {
-                    self.say(format!("{asked} knows no leader at the moment"));
+                    self.say(&asked, format!("{asked} knows no leader at the moment"));
                 }
                 self.leader = leader.filter(|leader| leader.name != self.name);
                 self.hints += 1;
