@@ -1,5 +1,5 @@
 //! The joiner: asks to be taken into the cluster that exists (`Boot.Join`), as long as this node is in
-//! none, or was removed from its own. It goes from seed to seed until one names the leader, and stays
+//! none, or was removed from its own, or has heard nothing of its members yet. It goes from seed to seed until one names the leader, and stays
 //! with that one while it answers.
 //!
 //! It decides nothing: the leader says when the node is a member, the founder whether that may be
@@ -111,9 +111,8 @@ impl Joiner {
     /// What to ask, if there is anything to ask for.
     fn question(&self) -> Option<Join> {
         let present = self.standing.present();
-        let removed = self.standing.is_removed();
         if present.cluster_id.is_none() && self.heard.is_none()
-            || present.cluster_id.is_some() && !removed
+            || present.cluster_id.is_some() && !self.standing.may_be_out()
         {
             return None;
         }
@@ -194,7 +193,7 @@ impl Joiner {
             }
             JoinAnswer::StartOver { why } => {
                 let leads = self.standing.present().soft_state.role == RoleKind::Leader;
-                if self.standing.is_removed() && !leads {
+                if self.standing.may_be_out() && !leads {
                     tracing::warn!("{} says: {why}", leader.name);
                     // One for each answer, and the supervisor ignores repeats.
                     self.supervisor.deliver(StartOver { reason: "removed".into() });
