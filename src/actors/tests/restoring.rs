@@ -21,9 +21,7 @@ use crate::raft::message::{Install, InstallReply};
 use crate::raft::{Boot, Entry, Index, LogId, Message, NodeId, Payload, SnapshotMeta};
 use crate::rpc::{Method, Responder};
 
-use super::{
-    NoReader, Reply, SOON, World, answered, eventually, meta, refused, still_waits, store_at,
-};
+use super::{NoReader, Reply, World, answered, eventually, meta, refused, still_waits, store_at};
 
 fn noop(term: u64, index: u64) -> Entry {
     Entry { id: LogId::new(term, index), payload: Payload::Noop }
@@ -167,7 +165,7 @@ async fn the_newer_of_two_snapshots_in_a_row_is_what_remains() {
 }
 
 /// A value that says on which thread it was given back.
-struct Traced(mpsc::SyncSender<Option<String>>);
+struct Traced(Arc<Mutex<Option<String>>>);
 
 impl AsRef<[u8]> for Traced {
     fn as_ref(&self) -> &[u8] {
@@ -177,7 +175,7 @@ impl AsRef<[u8]> for Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        let _ = self.0.send(std::thread::current().name().map(str::to_owned));
+        *self.0.lock().unwrap() = std::thread::current().name().map(str::to_owned);
     }
 }
 
@@ -201,13 +199,13 @@ fn traced(last: LogId, value: Traced) -> kv::Store {
 /// With many keys it takes longer than an election timeout, and heartbeats are read on this arbiter.
 #[actix_rt::test]
 async fn the_former_state_is_given_back_elsewhere() {
-    let (dropped, thread) = mpsc::sync_channel(1);
+    let thread = Arc::default();
     let last = LogId::new(1, 3);
-    let store = traced(last, Traced(dropped));
+    let store = traced(last, Traced(Arc::clone(&thread)));
     let Alone { applier, content, standing, .. } = alone_with(store);
     applier.deliver(Restore(meta(LogId::new(2, 10))));
     content.send(store_at(LogId::new(2, 10))).unwrap();
     eventually("it is restored", || standing.content().view.applied() == Index(10)).await;
-    let thread = tokio::task::spawn_blocking(move || thread.recv_timeout(SOON)).await.unwrap();
-    assert_eq!(thread.unwrap().as_deref(), Some("snapshot-drop"));
+    eventually("it is given back", || thread.lock().unwrap().is_some()).await;
+    assert_eq!(thread.lock().unwrap().as_deref(), Some("snapshot-drop"));
 }
