@@ -8,7 +8,8 @@
 //! | timer | election timer | nothing may starve it |
 //!
 //! Besides the arbiters there are the disk thread, the log reader's, and those of snapshots: one that
-//! takes them, one that receives them, and one for each that is sent or loaded.
+//! takes them, one that receives them, one for each that is sent or loaded, and one for each state that a
+//! loaded one replaces.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
