@@ -145,7 +145,7 @@ fn a_node_has_the_time_to_stop() {
     holds(rules::stopping);
     let rule = rules::stopping;
     breaks(rule, SET, &pod("/terminationGracePeriodSeconds"), json!(20));
-    breaks(rule, SET, &pod("/terminationGracePeriodSeconds"), Value::Null);
+    breaks(rule, SET, &pod("/terminationGracePeriodSeconds"), json!(23));
     breaks(
         rule,
         SET,
@@ -158,10 +158,21 @@ fn a_node_has_the_time_to_stop() {
 fn keys_are_readable_by_the_group_and_change_in_place() {
     holds(rules::secrets);
     let rule = rules::secrets;
-    breaks(rule, SET, &pod("/volumes/0/secret/defaultMode"), json!(0o444));
-    breaks(rule, SET, &pod("/volumes/0/secret/defaultMode"), Value::Null);
-    breaks(rule, SET, &pod("/volumes/0/secret/items"), json!([{ "key": "a", "path": "b" }]));
-    breaks(rule, SET, &pod("/volumes/1/secret/items"), json!([{ "key": "a", "path": "b" }]));
+    let secret = |secret: Value| json!([{ "name": "certs", "secret": secret }]);
+    let good = json!({ "secretName": "raft-certs", "defaultMode": 0o440 });
+    let beside = json!([{ "name": "certs", "secret": good }, { "name": "x", "secret": good }]);
+    let items = json!([{ "key": "ca.crt", "path": "ca.crt" }]);
+    for volumes in [
+        json!([]),
+        beside,
+        secret(json!({ "secretName": "raft-certs" })),
+        secret(json!({ "secretName": "raft-certs", "defaultMode": 0o444 })),
+        secret(json!({ "secretName": "admin-certs", "defaultMode": 0o440 })),
+        secret(json!({ "secretName": "raft-certs", "defaultMode": 0o440, "items": items })),
+    ] {
+        breaks(rule, SET, &pod("/volumes"), volumes);
+    }
+    assert_eq!(rule(&with("StatefulSet", "raft", &pod("/volumes"), &secret(good))).len(), 0);
     breaks(rule, SET, &pod("/securityContext/fsGroup"), Value::Null);
     breaks(rule, SET, &container("/volumeMounts/1/subPath"), json!("ca.crt"));
     breaks(rule, SET, &container("/volumeMounts/1/readOnly"), json!(false));
