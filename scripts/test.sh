@@ -7,7 +7,8 @@ usage() {
 usage: scripts/test.sh [--long] [--help]
 
 Checks the tools, the formatting, the lints, the dependencies' licences, bans and sources, their
-advisories where the database can be had, the documentation and the scripts, and then runs all tests.
+advisories where the database can be had, the documentation, the scripts and the manifests, and then runs
+all tests.
 Only reads the sources; tools it needs beyond Rust, a C compiler and openssl it installs below the
 target directory.
 
@@ -78,6 +79,14 @@ if find_shellcheck; then
 else
     left_out "scripts" "shellcheck is neither installed nor to be had from PyPI"
 fi
+
+status=0
+./scripts/check-manifests.sh || status=$?
+case $status in
+0) ;;
+69) left_out "part of the manifests" "a tool is missing, named above" ;;
+*) die "the manifests: failed with status $status" ;;
+esac
 
 if ((${#LEFT_OUT[@]})); then
     say "not checked:"
