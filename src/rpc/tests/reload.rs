@@ -108,8 +108,8 @@ fn a_certificate_that_is_not_valid_yet_is_taken_in_its_time() {
     let early = ca.issue(&node().with(|s| s.valid = (1, 90)));
     early.write(directory.path(), "tls", &ca.pem);
     assert!(refused(&mut watch, &tls).contains("valid only from"));
-    // Its CA vouches for it only from that day on, and rustls asks the clock itself: so it is still
-    // refused, but it is asked again, and for another reason.
+    // The verification asks the clock itself and refuses it still, in its own words; what counts is that
+    // the same files were judged again.
     let Look::Refused(fault) = watch.look(&tls, unix_now() + 2 * 24 * 3600) else {
         panic!("it is looked at again")
     };

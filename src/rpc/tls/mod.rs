@@ -150,6 +150,12 @@ impl Tls {
         self.current().not_after
     }
 
+    /// How often other files have been taken into use.
+    #[must_use]
+    pub fn reloads(&self) -> u64 {
+        self.current().edition.reading
+    }
+
     /// The configuration for one accepted connection, and what its verifier will have seen.
     pub(super) fn server_config(&self) -> Result<(Arc<ServerConfig>, Witness, Edition), Error> {
         let snapshot = self.current();
