@@ -162,6 +162,7 @@ fn a_ca_is_replaced_in_three_steps_under_load() {
         .collect();
     cluster.start_all();
     cluster.wait_for_leader();
+    wait_for_lines(&cluster, "starting");
     let former = mounts[0].2.read("ca.crt");
     let authority = Authority::create(CLUSTER, Validity::days(30).expect("a length"));
     let authority = authority.expect("another CA");
@@ -193,7 +194,7 @@ fn a_ca_is_replaced_in_three_steps_under_load() {
         }
     }
     load.wait_for(BETWEEN);
-    wait_until_renewed(&cluster, &begun);
+    wait_for_lines(&cluster, LOADED);
     wait_for_reloads(&client, 2);
     cluster.log_in();
 
@@ -231,22 +232,28 @@ fn wait_for_reloads(client: &Tls, count: u64) {
     until(&what, PATIENCE, || (client.reloads() == count).then_some(()));
 }
 
-/// Waits until every line between nodes was made by a dial that came after both of its ends had been
-/// reissued: of each node's two lines to each peer, the last `connected` comes after the last reload.
-fn wait_until_renewed(cluster: &Cluster, begun: &[usize]) {
-    for (node, since) in cluster.nodes.iter().zip(begun) {
+/// Waits until each node's two lines to each peer were made after it last said `mark`: after that the
+/// others had loaded theirs before, or asked for a renewal since.
+fn wait_for_lines(cluster: &Cluster, mark: &str) {
+    for (node, peer, lane) in lines(cluster) {
+        let what = format!("{}'s {lane} line to {peer} is newer than \"{mark}\"", node.name);
+        until(&what, PATIENCE, || {
+            let said = node.said();
+            let since = said.rfind(mark)?;
+            let connected =
+                |line: &str| [" connected", peer, lane].iter().all(|part| line.contains(part));
+            said[since..].lines().any(connected).then_some(())
+        });
+    }
+}
+
+/// Every lasting line from one node to another.
+fn lines(cluster: &Cluster) -> Vec<(&Process, &str, &'static str)> {
+    let mut all = Vec::new();
+    for node in &cluster.nodes {
         for peer in cluster.nodes.iter().filter(|peer| peer.name != node.name) {
-            for lane in ["Control", "Bulk"] {
-                let what = format!("{}'s {lane} line to {} is new", node.name, peer.name);
-                until(&what, PATIENCE, || {
-                    let said = node.said().split_off(*since);
-                    let reload = said.rfind(LOADED)?;
-                    let line = said.lines().rfind(|line| {
-                        [" connected", &peer.name, lane].iter().all(|part| line.contains(part))
-                    })?;
-                    (said.find(line)? > reload).then_some(())
-                });
-            }
+            all.extend(["Control", "Bulk"].map(|lane| (node, peer.name.as_str(), lane)));
         }
     }
+    all
 }

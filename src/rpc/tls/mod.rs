@@ -17,7 +17,7 @@ mod vigil;
 mod watch;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::client::WebPkiServerVerifier;
@@ -50,6 +50,8 @@ pub struct Tls {
     identity: Identity,
     provider: Arc<CryptoProvider>,
     snapshot: Sender<Arc<Snapshot>>,
+    /// Held while replacing: each reading has a number of its own.
+    replacing: Mutex<()>,
 }
 
 /// What one reading of the files gave.
@@ -103,7 +105,8 @@ impl Tls {
         let provider = Arc::new(provider());
         let identity = files.identity.clone();
         let snapshot = Snapshot::new(files, &provider, Edition { reading: 0, own: 0 })?;
-        Ok(Arc::new(Tls { identity, provider, snapshot: Sender::new(Arc::new(snapshot)) }))
+        let (snapshot, replacing) = (Sender::new(Arc::new(snapshot)), Mutex::default());
+        Ok(Arc::new(Tls { identity, provider, snapshot, replacing }))
     }
 
     /// Uses other files from now on: for every new connection, and to judge those that stand. A
@@ -121,6 +124,7 @@ impl Tls {
                 own: Box::new(self.identity.clone()),
             });
         }
+        let _alone = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let former = self.current();
         let replaced = Replaced { own: files.chain != former.chain, trust: files.ca != former.ca };
         let reading = former.edition.reading + 1;

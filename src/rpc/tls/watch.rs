@@ -66,11 +66,11 @@ impl Watch {
                 self.complaint = None;
                 return Look::Same;
             }
-            Ok(files) => load(files, self.seat.as_deref(), tls, now).map(|replaced| {
-                self.loaded = Some(files.clone());
-                replaced
-            }),
+            Ok(files) => load(files, self.seat.as_deref(), tls, now),
         };
+        if loaded.is_ok() {
+            self.loaded = seen.as_ref().ok().cloned();
+        }
         let complaint = loaded.as_ref().err().cloned();
         let said = self.complaint == complaint;
         self.complaint = complaint;
