@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::codec::api::{Code, Refusal};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::raft::message::Append;
-use crate::raft::{Entry, Envelope, Message, NodeId, RequestId, SendRange};
+use crate::raft::{Entry, Envelope, Message, NodeId, RequestId, Seen, SendRange};
 use crate::rpc::hello::VERSIONS;
 use crate::rpc::{
     Backoff, CloseCode, CloseReason, Connection, DialError, Dialer, Expect, Hello, Method, Purpose,
@@ -343,7 +343,9 @@ impl Handler<Dialled> for Replicator {
     fn handle(&mut self, message: Dialled, ctx: &mut Self::Context) {
         match message {
             Dialled::Up(lane, connection) => {
-                let boot = connection.ack().boot;
+                let ack = connection.ack();
+                let claims =
+                    Seen { boot: ack.boot, term: ack.term, acknowledged: ack.acknowledged };
                 tracing::info!(peer = self.peer.member.name, ?lane, "connected");
                 if lane == Lane::Control {
                     self.complaint = None;
@@ -356,7 +358,7 @@ impl Handler<Dialled> for Replicator {
                 let (stale, mut closed) = (connection.stale(), Box::pin(connection.closed()));
                 // A former one is closed once the calls in flight on it are answered.
                 line.connection = Some(connection);
-                let greeted = ReplyReceived::Greeted { peer: self.peer.id, boot };
+                let greeted = ReplyReceived::Greeted { peer: self.peer.id, claims };
                 // One for each connection; votes wait for it, and it goes before what comes over it.
                 self.answers.deliver(greeted);
                 let own = ctx.address();
