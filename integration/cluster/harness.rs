@@ -242,9 +242,12 @@ pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// The TLS identity `name` of a directory that [`issue_all`] filled.
+/// The TLS identity `name` of a directory that [`issue_all`] filled; it follows its files.
 pub fn tls(certificates: &Path, name: &str) -> Arc<Tls> {
-    Tls::load(&certificates.join(name), None).expect("certificates that were made just now")
+    let directory = certificates.join(name);
+    let tls = Tls::load(&directory, None).expect("certificates that were made just now");
+    tls.watch(&directory, None).expect("a thread");
+    tls
 }
 
 /// Makes a CA, and certificates for these seats, `client` and `admin`.

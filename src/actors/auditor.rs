@@ -213,7 +213,7 @@ impl Desk {
         line: Option<Connection>,
         audit: Audit,
     ) -> (NodeId, Option<Connection>, Option<u64>) {
-        let line = match line {
+        let line = match line.filter(|line| !line.is_stale()) {
             Some(line) => line,
             None => {
                 let hello = hello(&self.standing, Purpose::Control, Some(audit.to));

@@ -294,12 +294,25 @@ pub enum Dialled {
     },
 }
 
+/// A connection should be made anew: a certificate was replaced, on either side. Watch task →
+/// replicator.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stale {
+    /// Which lane.
+    pub lane: Lane,
+    /// Which of the lane's connections.
+    pub number: u64,
+}
+
 /// A connection ended. Watch task → replicator.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Ended {
     /// Which lane.
     pub lane: Lane,
+    /// Which of the lane's connections.
+    pub number: u64,
     /// The peer wants it anew (reload, ageing): no sign that its process is gone.
     pub renewed: bool,
     /// Why, for the log.

@@ -28,7 +28,7 @@ use crate::storage::{SnapshotStore, StorageError};
 use super::deliver::Deliver;
 use super::log_source::LogSource;
 use super::messages::{
-    Dialled, Ended, Lane, Leave, PeerGone, Replicate, ReplyReceived, SendRequest, StartOver,
+    Dialled, Ended, Lane, Leave, PeerGone, Replicate, ReplyReceived, SendRequest, Stale, StartOver,
     StreamSnapshot,
 };
 use super::peers::Peer;
@@ -69,6 +69,10 @@ pub struct Common {
 
 struct Line {
     connection: Option<Connection>,
+    /// Counts the lane's connections: what is heard of a former one is no news.
+    number: u64,
+    /// A dial is under way, or waits for its back-off.
+    dialing: bool,
     backoff: Backoff,
     /// Whether the last connection ended without a word, so that a refused redial means a dead process.
     dropped: bool,
@@ -105,6 +109,8 @@ impl Replicator {
     ) -> Replicator {
         let line = |seed| Line {
             connection: None,
+            number: 0,
+            dialing: false,
             backoff: Backoff::new(seed, REDIAL_BASE, REDIAL_MAX),
             dropped: false,
         };
@@ -130,7 +136,10 @@ impl Replicator {
         }
     }
 
-    fn dial(&self, lane: Lane, after: Duration, ctx: &mut Context<Self>) {
+    fn dial(&mut self, lane: Lane, after: Duration, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.line(lane).dialing, true) {
+            return;
+        }
         let dialer = Arc::clone(&self.common.dialer);
         let (address, expect) =
             (self.peer.member.address.clone(), Expect::Node(self.peer.member.name.clone()));
@@ -334,28 +343,45 @@ impl Handler<Dialled> for Replicator {
     fn handle(&mut self, message: Dialled, ctx: &mut Self::Context) {
         match message {
             Dialled::Up(lane, connection) => {
+                let ack = connection.ack();
+                let claims =
+                    Seen { boot: ack.boot, term: ack.term, acknowledged: ack.acknowledged };
                 tracing::info!(peer = self.peer.member.name, ?lane, "connected");
                 if lane == Lane::Control {
                     self.complaint = None;
                 }
                 let line = self.line(lane);
+                line.dialing = false;
                 line.backoff.reset();
-                line.connection = Some(connection.clone());
-                let ack = connection.ack();
-                let claims =
-                    Seen { boot: ack.boot, term: ack.term, acknowledged: ack.acknowledged };
+                line.number += 1;
+                let number = line.number;
+                let (stale, mut closed) = (connection.stale(), Box::pin(connection.closed()));
+                // A former one is closed once the calls in flight on it are answered.
+                line.connection = Some(connection);
                 let greeted = ReplyReceived::Greeted { peer: self.peer.id, claims };
                 // One for each connection; votes wait for it, and it goes before what comes over it.
                 self.answers.deliver(greeted);
                 let own = ctx.address();
                 actix_rt::spawn(async move {
-                    let reason = connection.closed().await;
+                    let ended = tokio::select! {
+                        biased;
+                        reason = &mut closed => Some(reason),
+                        () = stale => None,
+                    };
+                    let reason = match ended {
+                        Some(reason) => reason,
+                        None => {
+                            // Once for each connection; without it the old certificate would stay.
+                            own.deliver(Stale { lane, number });
+                            closed.await
+                        }
+                    };
                     // A connection that its peer wants anew says nothing about the peer's process; one
                     // that a stopping peer closes says as much as a reset.
                     let renewed = matches!(&reason, CloseReason::Announced(notice)
                         if notice.code == CloseCode::Renew);
                     // One for each connection; without it the lane would stay dead.
-                    own.deliver(Ended { lane, renewed, reason: reason.to_string() });
+                    own.deliver(Ended { lane, number, renewed, reason: reason.to_string() });
                 });
             }
             Dialled::Failed { lane, refused, distrust } => {
@@ -363,6 +389,7 @@ impl Handler<Dialled> for Replicator {
                     self.complain(distrust);
                 }
                 let line = self.line(lane);
+                line.dialing = false;
                 let dead = std::mem::take(&mut line.dropped) && refused;
                 let after = line.backoff.next_delay();
                 if dead && lane == Lane::Control {
@@ -377,11 +404,25 @@ impl Handler<Dialled> for Replicator {
     }
 }
 
+impl Handler<Stale> for Replicator {
+    type Result = ();
+
+    fn handle(&mut self, message: Stale, ctx: &mut Self::Context) {
+        let Stale { lane, number } = message;
+        if self.line(lane).number == number {
+            self.dial(lane, Duration::ZERO, ctx);
+        }
+    }
+}
+
 impl Handler<Ended> for Replicator {
     type Result = ();
 
     fn handle(&mut self, message: Ended, ctx: &mut Self::Context) {
-        let Ended { lane, renewed, reason } = message;
+        let Ended { lane, number, renewed, reason } = message;
+        if self.line(lane).number != number {
+            return;
+        }
         tracing::info!(peer = self.peer.member.name, ?lane, reason, "connection ended");
         let line = self.line(lane);
         line.connection = None;

@@ -174,6 +174,9 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
     let standing = Standing::new(own, store.view(), store.state_hash());
     let limits = Limits::default();
     let dialer = Arc::new(Dialer::new(Arc::clone(&tls), limits.clone()));
+    tls.watch(&config.certs, Some(&config.name)).map_err(|error| {
+        certificate(format!("certificates cannot be watched, no thread can be started: {error}"))
+    })?;
     let directory = Arc::new(directory);
     let (serving, timing) = (Arbiter::new().handle(), Arbiter::new().handle());
 

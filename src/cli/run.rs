@@ -37,6 +37,10 @@ impl Asker {
             exit: Exit::Untrusted,
             ..Failure::new("certificates", error.to_string())
         })?;
+        // A shell may outlive its certificates. Without the thread they stay as they are.
+        if let Err(error) = tls.watch(&settings.certs, None) {
+            tracing::warn!(%error, "certificates will not be read again");
+        }
         let client = Client::new(tls.clone(), options(&settings));
         Ok(Asker { client, tls, settings })
     }

@@ -46,35 +46,44 @@ impl Pool {
         }
     }
 
-    /// A connection that was open a moment ago.
+    /// A connection that was open a moment ago. One that should be made anew is replaced by the next
+    /// call; those in flight on it are still answered.
     pub(super) async fn connection(
         &self,
         address: &str,
         timeout: Duration,
     ) -> Result<Connection, Trouble> {
         let slot = self.slot(address);
-        if let Some(open) = slot.open() {
-            return Ok(open);
+        if let Some(fresh) = slot.fresh() {
+            return Ok(fresh);
         }
         let deadline = Instant::now() + timeout.min(DIAL);
         let late = || Trouble::NotReached { why: "no connection in time".into(), untrusted: false };
         let turn = tokio::time::timeout_at(deadline, slot.dialing.lock()).await;
         let _turn = turn.map_err(|_| late())?;
-        if let Some(open) = slot.open() {
-            return Ok(open);
+        if let Some(fresh) = slot.fresh() {
+            return Ok(fresh);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let hello = Hello::client(self.tls.identity());
         let dialed = self.dialer.dial(address, Expect::AnyNode, hello, left).await;
-        let connection = dialed.map_err(|error| not_reached(address, error))?;
-        *slot.last() = Some(connection.clone());
-        Ok(connection)
+        match dialed {
+            Ok(connection) => {
+                *slot.last() = Some(connection.clone());
+                Ok(connection)
+            }
+            Err(error) => slot.open().ok_or_else(|| not_reached(address, error)),
+        }
     }
 }
 
 impl Slot {
     fn last(&self) -> MutexGuard<'_, Option<Connection>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fresh(&self) -> Option<Connection> {
+        self.open().filter(|connection| !connection.is_stale())
     }
 
     fn open(&self) -> Option<Connection> {

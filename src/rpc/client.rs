@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::call_error::{CallError, NotSent};
 use super::close::CloseReason;
 use super::frame::{Head, Item, Kind};
 use super::hello::HelloAck;
@@ -26,53 +27,10 @@ use super::limits::Limits;
 use super::methods::Method;
 use super::outbox::Outbox;
 use super::stream::Source;
-use super::tls::unix_now;
+use super::tls::{Verdict, Vigil, unix_now};
 use super::wire::{self, Encoded};
-use crate::codec::api::Refusal;
 use crate::codec::{decode, decode_shared};
 use crate::identity::Identity;
-
-/// Why a call has no result.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum CallError {
-    /// The node refused it; its code says what happened.
-    #[error("{0}")]
-    Refused(Refusal),
-    /// No answer came in time; the call may have been carried out.
-    #[error("no answer came within {} ms", .0.as_millis())]
-    TimedOut(Duration),
-    /// The connection ended before the answer came; the call may have been carried out.
-    #[error("{0}; the call may or may not have been carried out")]
-    Lost(CloseReason),
-    /// The call never left this process.
-    #[error("not sent: {0}")]
-    NotSent(NotSent),
-    /// The answer cannot be read; the call was carried out.
-    #[error("the answer cannot be read: {0}")]
-    BadReply(String),
-}
-
-/// Why a call never left this process; trying it elsewhere or again is safe.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotSent {
-    /// The connection has ended, or its other side takes nothing more.
-    #[error("{0}")]
-    Closed(CloseReason),
-    /// The arguments are over the method's limit.
-    #[error("the arguments of {method} have {bytes} bytes; the limit is {max}", max = method.args_max())]
-    TooLarge {
-        /// The method.
-        method: Method,
-        /// Bytes of the encoded arguments.
-        bytes: usize,
-    },
-    /// Too many calls were in flight on this connection all the time.
-    #[error("too many calls are in flight on this connection")]
-    Busy,
-    /// The arguments cannot be encoded.
-    #[error("the arguments cannot be encoded: {0}")]
-    Arguments(String),
-}
 
 /// A connection that is up. Clones are the same connection; when the last one is dropped it closes.
 #[derive(Clone)]
@@ -100,6 +58,8 @@ pub(super) struct Shared {
     /// Something was written.
     room: Notify,
     want_close: Notify,
+    /// A new connection should take this one's place.
+    stale: watch::Sender<bool>,
     closed: watch::Sender<Option<CloseReason>>,
 }
 
@@ -141,6 +101,7 @@ impl Shared {
             slots,
             room: Notify::new(),
             want_close: Notify::new(),
+            stale: watch::Sender::new(false),
             closed: watch::Sender::new(None),
         })
     }
@@ -244,13 +205,13 @@ impl Shared {
 }
 
 impl Connection {
-    /// A connection over a stream whose hello was acknowledged; its task is spawned here. `expires`:
-    /// when the server's certificate does, in seconds since 1970.
+    /// A connection over a stream whose hello was acknowledged; its task is spawned here, which keeps
+    /// the vigil over the server's certificate.
     pub(super) fn spawn<R, W>(
         shared: Arc<Shared>,
         source: Source<R>,
         writer: W,
-        expires: Option<i64>,
+        vigil: Vigil,
     ) -> Connection
     where
         R: AsyncRead + Unpin + Send + 'static,
@@ -258,7 +219,7 @@ impl Connection {
     {
         let finish = Finish(shared.clone());
         tokio::spawn(async move {
-            run(&finish.0, source, writer, expires).await;
+            run(&finish.0, source, writer, vigil).await;
             drop(finish);
         });
         Connection(Arc::new(Handle(shared)))
@@ -343,12 +304,32 @@ impl Connection {
         !self.0.0.slots.is_closed()
     }
 
-    /// Waits until the connection has ended.
-    pub async fn closed(&self) -> CloseReason {
+    /// Waits until the connection has ended; who waits does not keep it open.
+    pub fn closed(&self) -> impl Future<Output = CloseReason> + Send + use<> {
         let mut closed = self.0.0.closed.subscribe();
-        match closed.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or(CloseReason::Local),
-            Err(_) => CloseReason::Local,
+        async move {
+            match closed.wait_for(Option::is_some).await {
+                Ok(reason) => reason.clone().unwrap_or(CloseReason::Local),
+                Err(_) => CloseReason::Local,
+            }
+        }
+    }
+
+    /// Whether another connection should be dialed in place of this one: a certificate was replaced, on
+    /// either side. If it was ours, this one goes on working until its last handle is dropped.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        *self.0.0.stale.borrow()
+    }
+
+    /// Waits until [`is_stale`](Connection::is_stale); who waits does not keep the connection open.
+    pub fn stale(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stale = self.0.0.stale.subscribe();
+        async move {
+            if stale.wait_for(|stale| *stale).await.is_err() {
+                // It ended, and never was.
+                std::future::pending().await
+            }
         }
     }
 
@@ -368,7 +349,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-async fn run<R, W>(shared: &Shared, mut source: Source<R>, mut writer: W, expires: Option<i64>)
+async fn run<R, W>(shared: &Shared, mut source: Source<R>, mut writer: W, vigil: Vigil)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -378,7 +359,7 @@ where
             pin!(shared.outbox.write_to(&mut writer, shared.limits.write_stall, || {
                 shared.room.notify_waiters();
             }));
-        let mut reading = pin!(read(shared, &mut source, expires));
+        let mut reading = pin!(read(shared, &mut source, vigil));
         let reason = tokio::select! {
             biased;
             reason = &mut reading => reason,
@@ -397,7 +378,7 @@ where
     };
     // A close that this side wants lets the other side read to the end; after anything else there is
     // nobody to tell.
-    if reason == CloseReason::Local {
+    if matches!(reason, CloseReason::Local | CloseReason::Distrusted(..)) {
         use tokio::io::AsyncWriteExt;
         let _ = timeout(Duration::from_secs(1), writer.shutdown()).await;
     }
@@ -418,8 +399,11 @@ impl Drop for Finish {
 async fn read<R: AsyncRead + Unpin>(
     shared: &Shared,
     source: &mut Source<R>,
-    expires: Option<i64>,
+    vigil: Vigil,
 ) -> CloseReason {
+    let expires = vigil.expires();
+    let mut verdict = pin!(vigil.verdict());
+    let mut judged = false;
     let tick = (shared.limits.frame / 4).max(Duration::from_millis(1));
     let mut watchdog = pin!(sleep(tick));
     loop {
@@ -432,6 +416,13 @@ async fn read<R: AsyncRead + Unpin>(
                 Ok(0) => return CloseReason::Ended,
                 Ok(_) => {}
                 Err(error) => return CloseReason::of_error(&error),
+            },
+            verdict = &mut verdict, if !judged => match verdict {
+                Verdict::Distrusted(reason, why) => return CloseReason::Distrusted(reason, why),
+                Verdict::Renew => {
+                    judged = true;
+                    shared.stale.send_replace(true);
+                }
             },
             () = &mut watchdog => {
                 watchdog.as_mut().reset(Instant::now() + tick);
@@ -470,7 +461,12 @@ fn deliver<R: AsyncRead + Unpin>(
             Kind::Close => {
                 calls = None;
                 let notice = decode(&body).map_err(|fault| violation(fault.to_string()))?;
-                shared.refuse_more(CloseReason::Announced(notice));
+                let reason = CloseReason::Announced(notice);
+                let renewal = reason.is_renewal();
+                shared.refuse_more(reason);
+                if renewal {
+                    shared.stale.send_replace(true);
+                }
                 continue;
             }
             other => return Err(violation(format!("a {} frame behind the hello", other.word()))),

@@ -5,6 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::refusals::Reason;
 use super::tls::{alert_meaning, tls_error};
 use crate::identity::printable;
 
@@ -22,6 +23,9 @@ pub enum CloseCode {
     Violation,
     /// The receiver's certificate has expired.
     Expired,
+    /// The receiver's certificate is no longer accepted: its CA left the sender's bundle, or it was
+    /// revoked.
+    Distrusted,
     /// The sender wants the connection made anew, with newer certificates; the node behind it is
     /// well.
     Renew,
@@ -58,9 +62,17 @@ pub enum CloseReason {
     Stalled,
     /// The other side's certificate expired.
     Expired,
+    /// The other side's certificate is no longer accepted since ours were replaced: the word for
+    /// counters, and a sentence.
+    Distrusted(Reason, String),
 }
 
 impl CloseReason {
+    /// Whether the other side wants the connection made anew.
+    pub(super) fn is_renewal(&self) -> bool {
+        matches!(self, CloseReason::Announced(notice) if notice.code == CloseCode::Renew)
+    }
+
     /// Whether the other side said beforehand that it closes: then the close is no sign that its
     /// process died (design section 2).
     #[must_use]
@@ -92,6 +104,9 @@ impl CloseReason {
             CloseReason::Violation(what) => (CloseCode::Violation, what.clone()),
             CloseReason::Stalled => (CloseCode::Slow, "a frame did not end in time".to_owned()),
             CloseReason::Expired => (CloseCode::Expired, "your certificate has expired".to_owned()),
+            CloseReason::Distrusted(..) => {
+                (CloseCode::Distrusted, "your certificate is no longer accepted".to_owned())
+            }
         };
         Some(CloseNotice { code, message })
     }
@@ -110,6 +125,9 @@ impl fmt::Display for CloseReason {
             CloseReason::Violation(what) => write!(f, "the other side broke the protocol: {what}"),
             CloseReason::Stalled => f.write_str("the other side stalled"),
             CloseReason::Expired => f.write_str("the other side's certificate expired"),
+            CloseReason::Distrusted(_, why) => {
+                write!(f, "the other side is no longer trusted: {why}")
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use super::frame::{Head, Item, Kind, Named};
 use super::refusals::Reason;
 use super::server::Shared;
 use super::stream::Source;
-use super::tls::unix_now;
+use super::tls::{Verdict, Vigil, unix_now};
 use super::wire;
 use crate::codec::api::{Code, Refusal};
 use crate::codec::msgpack::{DEPTH_MAX, check, decode};
@@ -32,14 +32,13 @@ enum End {
     Leaving(CloseNotice),
 }
 
-/// Serves the connection until it ends. `expires`: when the peer's certificate does, in seconds since
-/// 1970.
+/// Serves the connection until it ends. The vigil is kept over the peer's certificate.
 pub(super) async fn run<R, W>(
     shared: &Shared,
     peer: &Arc<Peer>,
     mut source: Source<R>,
     mut writer: W,
-    expires: Option<i64>,
+    vigil: Vigil,
 ) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -51,7 +50,7 @@ pub(super) async fn run<R, W>(
             pin!(link.outbox.write_to(&mut writer, limits.write_stall, || link.progress()));
         let ended = tokio::select! {
             biased;
-            ended = read(shared, peer, &mut source, expires) => ended,
+            ended = read(shared, peer, &mut source, vigil) => ended,
             written = &mut writing => {
                 // Half a frame may be out: nothing can be said on this stream any more (A4).
                 let reason = written.map_or_else(|e| CloseReason::of_error(&e), |()| CloseReason::Local);
@@ -68,9 +67,7 @@ pub(super) async fn run<R, W>(
         };
         let leaving = notice.is_some();
         if let Some(notice) = notice {
-            let head = Head::plain(Kind::Close, 0);
-            let pushed = wire::encode(&notice, |body| link.outbox.push(&head, body));
-            debug_assert!(pushed.is_ok(), "a notice always encodes");
+            say(peer, &notice);
         }
         // Whatever cannot be written now is lost with the connection; its callers know.
         let _ = timeout(patience, async {
@@ -88,12 +85,20 @@ pub(super) async fn run<R, W>(
     source.linger().await;
 }
 
+/// Queues a close frame.
+fn say(peer: &Peer, notice: &CloseNotice) {
+    let head = Head::plain(Kind::Close, 0);
+    let pushed = wire::encode(notice, |body| peer.link.outbox.push(&head, body));
+    debug_assert!(pushed.is_ok(), "a notice always encodes");
+}
+
 /// Says in the log what a peer did wrong; an ordinary end is no news.
 fn report(shared: &Shared, peer: &Peer, reason: &CloseReason) {
     let kind = match reason {
         CloseReason::Violation(_) => Reason::Violation,
         CloseReason::Stalled => Reason::Slow,
         CloseReason::Expired => Reason::Expired,
+        CloseReason::Distrusted(reason, _) => *reason,
         CloseReason::Local
         | CloseReason::Announced(_)
         | CloseReason::Ended
@@ -108,7 +113,7 @@ async fn read<R: AsyncRead + Unpin>(
     shared: &Shared,
     peer: &Arc<Peer>,
     source: &mut Source<R>,
-    expires: Option<i64>,
+    vigil: Vigil,
 ) -> End {
     let limits = &shared.limits;
     let link = &peer.link;
@@ -118,6 +123,12 @@ async fn read<R: AsyncRead + Unpin>(
     let mut watchdog = pin!(sleep(tick));
     let mut stopped = pin!(shared.stop.requested());
     let mut close = pin!(link.close_requested());
+    let expires = vigil.expires();
+    let mut verdict = pin!(vigil.verdict());
+    // Once the peer has been asked to connect anew it still has this long to send what it had begun,
+    // and to close: so no call is lost.
+    let mut renewed = pin!(sleep(Duration::MAX));
+    let mut renewing = false;
     loop {
         let more = match hand_out(shared, peer, source) {
             Ok(more) => more,
@@ -147,6 +158,17 @@ async fn read<R: AsyncRead + Unpin>(
                 code: CloseCode::Stopping,
                 message: "this node is stopping".to_owned(),
             }),
+            verdict = &mut verdict, if !renewing => match verdict {
+                Verdict::Distrusted(reason, why) => {
+                    return End::Closed(CloseReason::Distrusted(reason, why));
+                }
+                Verdict::Renew => {
+                    say(peer, &renewal());
+                    renewing = true;
+                    renewed.as_mut().reset(tokio::time::Instant::now() + limits.drain);
+                }
+            },
+            () = &mut renewed, if renewing => return End::Leaving(renewal()),
             () = &mut watchdog => {
                 watchdog.as_mut().reset(tokio::time::Instant::now() + tick);
                 if !full && source.is_slow(limits.frame) {
@@ -165,6 +187,12 @@ async fn read<R: AsyncRead + Unpin>(
             }
         }
     }
+}
+
+/// What a peer is told that holds our former certificate.
+fn renewal() -> CloseNotice {
+    let message = "this node has a new certificate; connect anew".to_owned();
+    CloseNotice { code: CloseCode::Renew, message }
 }
 
 /// Judges the frames that have arrived and hands the calls among them to the service. True: there may

@@ -19,7 +19,7 @@ use super::hello::{Hello, HelloAck};
 use super::limits::Limits;
 use super::refusals::Reason;
 use super::stream::{Buffered, Source, buffered, write_frame};
-use super::tls::{Tls, Witness, certificate_end, tls_error};
+use super::tls::{Tls, Vigil, Witness, tls_error};
 use crate::codec::api::Refusal;
 use crate::codec::{DecodeError, decode};
 use crate::identity::Identity;
@@ -249,8 +249,8 @@ impl Attempt<'_> {
                 io::ErrorKind::ConnectionRefused => DialError::Refused { address: self.address() },
                 _ => DialError::Unreachable { address: self.address(), reason: error.to_string() },
             })?;
-        let stream = self.handshake(stream, name, deadline).await?;
-        match timeout_at(deadline, self.greet(stream)).await {
+        let (stream, vigil) = self.handshake(stream, name, deadline).await?;
+        match timeout_at(deadline, self.greet(stream, vigil)).await {
             Ok(greeted) => greeted,
             Err(_) => Err(self.timed_out("waiting for the hello's acknowledgement")),
         }
@@ -261,16 +261,22 @@ impl Attempt<'_> {
         stream: TcpStream,
         name: &ServerName<'static>,
         deadline: Instant,
-    ) -> Result<TlsStream<Buffered>, DialError> {
-        let (config, witness) =
-            self.dialer.tls.client_config(self.expect).map_err(|error| DialError::Tls {
+    ) -> Result<(TlsStream<Buffered>, Vigil), DialError> {
+        let tls = &self.dialer.tls;
+        let (config, witness, edition) =
+            tls.client_config(self.expect).map_err(|error| DialError::Tls {
                 address: self.address(),
                 reason: Reason::Handshake,
                 problem: format!("our own TLS configuration is unusable: {error}"),
             })?;
         let connecting = TlsConnector::from(config).connect(name.clone(), buffered(stream));
         match timeout_at(deadline, connecting).await {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(stream)) => {
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let (expect, host) = (self.expect.clone(), name.clone());
+                let vigil = Vigil::dialed(tls.clone(), edition, chain, expect, host);
+                Ok((stream, vigil))
+            }
             Ok(Err(error)) => Err(self.handshake_failed(&witness, &error)),
             Err(_) => Err(self.timed_out("in the TLS handshake")),
         }
@@ -293,9 +299,12 @@ impl Attempt<'_> {
 
     /// Hello and acknowledgement. Only here does a dialer learn whether the server took its
     /// certificate.
-    async fn greet(&self, stream: TlsStream<Buffered>) -> Result<Connection, DialError> {
+    async fn greet(
+        &self,
+        stream: TlsStream<Buffered>,
+        vigil: Vigil,
+    ) -> Result<Connection, DialError> {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let expires = certificate_end(chain);
         let identity = chain.first().and_then(|leaf| Identity::of_certificate(leaf).ok());
         let lost = |reason| match reason {
             CloseReason::Alert(problem) => {
@@ -323,7 +332,7 @@ impl Attempt<'_> {
             Kind::HelloAck => {
                 let ack: HelloAck = decode(&body).map_err(malformed)?;
                 let shared = Shared::new(identity, ack, self.dialer.limits.clone());
-                Ok(Connection::spawn(shared, source, writer, expires))
+                Ok(Connection::spawn(shared, source, writer, vigil))
             }
             Kind::Refusal => {
                 let refusal = decode(&body).map_err(malformed)?;

@@ -8,7 +8,7 @@
 //! * `hello` the first exchange, without which a connection does not count as up;
 //! * `stream` and `outbox` reading and writing in batches;
 //! * `server`, `admission`, `connection`, `call` the accepting side;
-//! * `dialer`, `client` the dialing side; `backoff` when to dial again;
+//! * `dialer`, `client`, `call_error` the dialing side; `backoff` when to dial again;
 //! * `limits` every limit and deadline; `refusals` the log of what was refused; `close` why a
 //!   connection ended; `stop` how a server is asked to.
 //!
@@ -17,6 +17,7 @@
 mod admission;
 pub mod backoff;
 mod call;
+mod call_error;
 mod client;
 mod close;
 mod connection;
@@ -35,7 +36,8 @@ mod wire;
 
 pub use backoff::Backoff;
 pub use call::{Call, ConnectionId, Peer, Responder};
-pub use client::{CallError, Connection, NotSent};
+pub use call_error::{CallError, NotSent};
+pub use client::Connection;
 pub use close::{CloseCode, CloseNotice, CloseReason};
 pub use dialer::{DialError, Dialer, Expect};
 pub use hello::{Hello, HelloAck, Purpose};
@@ -44,7 +46,7 @@ pub use methods::Method;
 pub use refusals::Reason;
 pub use server::{Service, serve};
 pub use stop::{Stop, Stopper, stop};
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use tls::{Replaced, Tls, TlsError, TlsFiles};
 
 #[cfg(test)]
 mod tests;

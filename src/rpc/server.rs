@@ -26,7 +26,7 @@ use super::limits::Limits;
 use super::refusals::{Reason, RefusalLog};
 use super::stop::Stop;
 use super::stream::{Buffered, Source, buffered, linger, write_frame};
-use super::tls::{Tls, certificate_end};
+use super::tls::{Tls, Vigil};
 use crate::codec::api::{Code, Refusal};
 use crate::codec::decode;
 use crate::identity::{Identity, printable};
@@ -133,10 +133,10 @@ async fn admitted(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, mut 
         // Who is not up yet is owed nothing.
         () = shared.stop.requested() => None,
     };
-    let Some(Established { peer, source, writer, expires }) = established else { return };
+    let Some(Established { peer, source, writer, vigil }) = established else { return };
     shared.service.opened(&peer);
     let open = Open { shared: &shared, peer: &peer };
-    connection::run(&shared, &peer, source, writer, expires).await;
+    connection::run(&shared, &peer, source, writer, vigil).await;
     drop(open);
 }
 
@@ -158,7 +158,7 @@ struct Established {
     peer: Arc<Peer>,
     source: Source<ReadHalf<TlsStream<Buffered>>>,
     writer: WriteHalf<TlsStream<Buffered>>,
-    expires: Option<i64>,
+    vigil: Vigil,
 }
 
 /// TLS and hello; whoever fails has been told and logged.
@@ -173,8 +173,7 @@ async fn establish(
         shared.refuse(from, Reason::Handshake, &format!("its socket failed: {error}"));
         return None;
     }
-    let (stream, identity) = handshake(shared, stream, from).await?;
-    let expires = stream.get_ref().1.peer_certificates().and_then(|chain| certificate_end(chain));
+    let (stream, identity, vigil) = handshake(shared, stream, from).await?;
     let (reader, mut writer) = tokio::io::split(stream);
     let mut source = Source::new(reader);
     let greeted =
@@ -182,7 +181,7 @@ async fn establish(
             .await;
     let (reason, sentence) = match greeted {
         Ok(Ok(peer)) => {
-            return Some(Established { peer: Arc::new(peer), source, writer, expires });
+            return Some(Established { peer: Arc::new(peer), source, writer, vigil });
         }
         Ok(Err(refused)) => refused,
         Err(_) => {
@@ -211,12 +210,12 @@ const NOT_TLS: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 /// The first byte of every TLS connection: a handshake record.
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// TLS, and whom the certificate speaks for.
+/// TLS, whom the certificate speaks for, and who watches over it from here on.
 async fn handshake(
     shared: &Shared,
     mut stream: TcpStream,
     from: SocketAddr,
-) -> Option<(TlsStream<Buffered>, Identity)> {
+) -> Option<(TlsStream<Buffered>, Identity, Vigil)> {
     let deadline = Instant::now() + shared.limits.handshake;
     let too_late = || {
         let seconds = shared.limits.handshake.as_secs_f32();
@@ -250,7 +249,7 @@ async fn handshake(
             return None;
         }
     }
-    let (config, witness) = match shared.tls.server_config() {
+    let (config, witness, edition) = match shared.tls.server_config() {
         Ok(made) => made,
         Err(error) => {
             tracing::error!(target: "balsa::rpc", %error, "our own TLS configuration is unusable");
@@ -275,14 +274,11 @@ async fn handshake(
     };
     // The verifier has found exactly one good name in it; anything else here is our own fault, and
     // then nobody is let in.
-    let identity = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first())
-        .and_then(|leaf| Identity::of_certificate(leaf).ok());
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let identity = chain.first().and_then(|leaf| Identity::of_certificate(leaf).ok());
+    let vigil = Vigil::accepted(shared.tls.clone(), edition, chain);
     match identity {
-        Some(identity) => Some((stream, identity)),
+        Some(identity) => Some((stream, identity, vigil)),
         None => {
             shared.refuse(from, Reason::UriName, "its certificate's name cannot be read again");
             None

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use balsa::client::{Client, Options};
 use balsa::codec::api::KeyValue;
+use balsa::rpc::Tls;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
@@ -56,13 +57,18 @@ struct Writer {
 impl Load {
     /// Starts all clients; returns when each has written.
     pub fn start(cluster: &Cluster) -> Load {
+        Load::start_as(cluster, &tls(&cluster.certificates, "client"))
+    }
+
+    /// The same with an identity that the test keeps an eye on.
+    pub fn start_as(cluster: &Cluster, identity: &Arc<Tls>) -> Load {
         let (acknowledged, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let writer = |number: u64| {
             let mut endpoints = cluster.addresses();
             let first = usize::try_from(number).expect("a small number") % endpoints.len();
             endpoints.rotate_left(first);
             let options = Options { endpoints, timeout: OPERATION, redirect: true };
-            let client = Client::new(tls(&cluster.certificates, "client"), options);
+            let client = Client::new(identity.clone(), options);
             let account =
                 Account { moments: Vec::new(), keys: BTreeMap::new(), failures: Vec::new() };
             Writer { client, number, common: (acknowledged.clone(), stop.clone()), account }

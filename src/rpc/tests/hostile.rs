@@ -29,7 +29,7 @@ impl Raw {
     /// TLS, without a hello.
     async fn connect(server: &Server) -> Raw {
         let tls = server.ca.tls(&Spec::of("balsa://balsa/client/app"));
-        let (config, _) = tls.client_config(&Expect::Node("raft-1".to_owned())).unwrap();
+        let (config, ..) = tls.client_config(&Expect::Node("raft-1".to_owned())).unwrap();
         let tcp = TcpStream::connect(server.address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(config).connect(name, buffered(tcp)).await.unwrap();
@@ -304,7 +304,7 @@ async fn a_server_that_answers_what_was_not_asked_is_left() {
     let to = listener.local_addr().unwrap().to_string();
     let liar = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
-        let (config, _) = tls.server_config().unwrap();
+        let (config, ..) = tls.server_config().unwrap();
         let accepting = tokio_rustls::TlsAcceptor::from(config).accept(buffered(tcp));
         let (reader, mut writer) = tokio::io::split(accepting.await.unwrap());
         let mut source = Source::new(reader);

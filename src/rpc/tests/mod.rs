@@ -6,5 +6,6 @@ mod files;
 mod frames;
 mod hostile;
 mod pki;
+mod reload;
 mod speed;
 mod support;

@@ -107,6 +107,19 @@ pub enum TlsError {
         /// Who runs.
         own: Box<Identity>,
     },
+    /// New files would leave our own certificate outside of what they say is trusted.
+    #[error(
+        "the certificate in {path} is not acceptable by {ca}: {fault}; a CA leaves the bundle only \
+         when every certificate that it signed has been replaced"
+    )]
+    Untrusted {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The file of the CAs.
+        ca: PathBuf,
+        /// What the verification says.
+        fault: String,
+    },
     /// The TLS library does not take them.
     #[error("the certificate in {path} cannot be used: {fault}")]
     Unusable {
@@ -126,7 +139,7 @@ pub struct TlsFiles {
     pub(super) identity: Identity,
     /// Seconds since 1970 after which the certificate counts as expired.
     pub(super) not_after: i64,
-    not_before: i64,
+    pub(super) not_before: i64,
     /// For servers, for clients; both must be stated, as peers ask for it.
     usages: (bool, bool),
     pub(super) ca_path: PathBuf,
@@ -134,17 +147,35 @@ pub struct TlsFiles {
     pub(super) key_path: PathBuf,
 }
 
-impl TlsFiles {
-    /// Reads a directory; `seat` is a node's name, none for clients and admins.
-    ///
-    /// # Errors
-    /// [`TlsError`] names the file and the way out.
-    pub fn read(directory: &Path, seat: Option<&str>) -> Result<TlsFiles, TlsError> {
-        let ca_path = directory.join(CA_CRT);
-        let ca = certificates(&ca_path)?;
-        let (certificate_path, key_path) = pair(directory, seat);
-        let chain = certificates(&certificate_path)?;
-        let key = private_key(&key_path)?;
+/// The bytes of a directory's files: comparable, and not understood yet.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct RawFiles {
+    ca: (PathBuf, Vec<u8>),
+    certificate: (PathBuf, Vec<u8>),
+    key: (PathBuf, Vec<u8>),
+}
+
+impl RawFiles {
+    /// Reads the files; their content is not looked at.
+    pub(super) fn read(directory: &Path, seat: Option<&str>) -> Result<RawFiles, TlsError> {
+        let with_bytes = |path: PathBuf| read(&path).map(|bytes| (path, bytes));
+        let (certificate, key) = pair(directory, seat);
+        let ca = with_bytes(directory.join(CA_CRT))?;
+        let (certificate, key) = (with_bytes(certificate)?, with_bytes(key)?);
+        let unreadable = |source| TlsError::Unreadable { path: key.0.clone(), source };
+        if let Some(mode) = exposed_mode(&key.0).map_err(unreadable)? {
+            return Err(TlsError::OpenKey { path: key.0, mode });
+        }
+        Ok(RawFiles { ca, certificate, key })
+    }
+
+    /// What they say.
+    pub(super) fn parse(&self, seat: Option<&str>) -> Result<TlsFiles, TlsError> {
+        let ca = certificates(&self.ca)?;
+        let chain = certificates(&self.certificate)?;
+        let key = private_key(&self.key)?;
+        let (ca_path, certificate_path, key_path) =
+            (self.ca.0.clone(), self.certificate.0.clone(), self.key.0.clone());
         let content = |fault: String| TlsError::Content { path: certificate_path.clone(), fault };
         let (_, leaf) = X509Certificate::from_der(&chain[0]).map_err(|e| {
             content(format!("holds something that is not an X.509 certificate ({e})"))
@@ -173,6 +204,16 @@ impl TlsFiles {
             files.check_seat(seat)?;
         }
         Ok(files)
+    }
+}
+
+impl TlsFiles {
+    /// Reads a directory; `seat` is a node's name, none for clients and admins.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and the way out.
+    pub fn read(directory: &Path, seat: Option<&str>) -> Result<TlsFiles, TlsError> {
+        RawFiles::read(directory, seat)?.parse(seat)
     }
 
     fn check_seat(&self, seat: &str) -> Result<(), TlsError> {
@@ -214,7 +255,7 @@ impl TlsFiles {
     }
 }
 
-fn moment(seconds: i64) -> String {
+pub(super) fn moment(seconds: i64) -> String {
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .map_or_else(|_| "an impossible date".to_owned(), utc)
 }
@@ -227,9 +268,9 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// Every certificate of a file; at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let content = |fault: String| TlsError::Content { path: path.to_owned(), fault };
+fn certificates(file: &(PathBuf, Vec<u8>)) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let (path, text) = file;
+    let content = |fault: String| TlsError::Content { path: path.clone(), fault };
     let found = rustls_pemfile::certs(&mut text.as_slice())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| content(format!("is not PEM: {e}")))?;
@@ -242,14 +283,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(found)
 }
 
-/// The key of a file that is not open to everybody.
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(path)?;
-    let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
-    if let Some(mode) = exposed_mode(path).map_err(unreadable)? {
-        return Err(TlsError::OpenKey { path: path.to_owned(), mode });
-    }
-    let content = |fault: String| TlsError::Content { path: path.to_owned(), fault };
+/// The key of a file.
+fn private_key(file: &(PathBuf, Vec<u8>)) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let (path, text) = file;
+    let content = |fault: String| TlsError::Content { path: path.clone(), fault };
     match rustls_pemfile::private_key(&mut text.as_slice()) {
         Ok(Some(key)) => Ok(key),
         Ok(None) => Err(content(

@@ -2,34 +2,43 @@
 //!
 //! TLS 1.3 only, aws-lc-rs, the hybrid key exchange X25519MLKEM768 first. Resumption, tickets and
 //! early data are off on both sides: a resumed session would skip the certificate check, and early
-//! data can be replayed. What the files said stands in one immutable snapshot behind an atomic
-//! pointer, and every listener and dialer takes its configuration from there, through the two
-//! functions of this module; putting in another snapshot is all that a reload has to do.
+//! data can be replayed. What the files said stands in one immutable snapshot, and every listener and
+//! dialer takes its configuration from there, through the two functions of this module. A reload puts
+//! in another snapshot: new connections use it from then on, and each one that stands is judged by it
+//! (`vigil`). `watch` looks for other files.
 //!
-//! Not implemented: watching the files; revocation lists.
+//! Not implemented: revocation lists.
 
+mod age;
 mod fault;
 mod files;
 mod verify;
+mod vigil;
+mod watch;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, Error, InconsistentKeys, RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::{
+    CertificateError, ClientConfig, Error, InconsistentKeys, RootCertStore, ServerConfig,
+};
+use tokio::sync::watch::Sender;
 
+use age::Dated;
 pub(super) use fault::{Witness, alert_meaning, tls_error};
 pub use files::{TlsError, TlsFiles};
+pub(super) use vigil::{Verdict, Vigil};
+#[cfg(test)]
+pub(super) use watch::{Look, Watch};
 
 use super::dialer::Expect;
 use crate::identity::Identity;
@@ -40,16 +49,40 @@ use verify::{PeerCheck, ServerCheck};
 pub struct Tls {
     identity: Identity,
     provider: Arc<CryptoProvider>,
-    snapshot: ArcSwap<Snapshot>,
+    snapshot: Sender<Arc<Snapshot>>,
+    /// Held while replacing: each reading has a number of its own.
+    replacing: Mutex<()>,
 }
 
 /// What one reading of the files gave.
 #[derive(Debug)]
 struct Snapshot {
+    edition: Edition,
     own: Arc<SingleCertAndKey>,
+    chain: Vec<CertificateDer<'static>>,
+    ca: Vec<CertificateDer<'static>>,
     not_after: i64,
+    dated: Vec<Dated>,
     peers: Arc<dyn ClientCertVerifier>,
     servers: Arc<WebPkiServerVerifier>,
+}
+
+/// Tells readings of the files apart, so that a connection knows whether it was made with the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edition {
+    /// Counts the readings that differed.
+    reading: u64,
+    /// The reading that brought our own certificate.
+    own: u64,
+}
+
+/// What a reload changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Our own certificate.
+    pub own: bool,
+    /// The CAs that we trust.
+    pub trust: bool,
 }
 
 impl Tls {
@@ -71,15 +104,19 @@ impl Tls {
     pub fn new(files: TlsFiles) -> Result<Arc<Tls>, TlsError> {
         let provider = Arc::new(provider());
         let identity = files.identity.clone();
-        let snapshot = Snapshot::new(files, &provider)?;
-        Ok(Arc::new(Tls { identity, provider, snapshot: ArcSwap::from_pointee(snapshot) }))
+        let snapshot = Snapshot::new(files, &provider, Edition { reading: 0, own: 0 })?;
+        let (snapshot, replacing) = (Sender::new(Arc::new(snapshot)), Mutex::default());
+        Ok(Arc::new(Tls { identity, provider, snapshot, replacing }))
     }
 
-    /// Uses other files for every new connection. Those that stand keep what they were made with.
+    /// Uses other files from now on: for every new connection, and to judge those that stand. A
+    /// connection whose other side they do not accept is closed; if our own certificate is another,
+    /// every connection is made anew, one after the other, so that each call is still answered.
     ///
     /// # Errors
-    /// [`TlsError`], and everything stays as it was; also if the files are for another identity.
-    pub fn replace(&self, files: TlsFiles) -> Result<(), TlsError> {
+    /// [`TlsError`], and everything stays as it was: also if the files are for another identity, or our
+    /// own certificate is signed by none of their CAs.
+    pub fn replace(&self, files: TlsFiles) -> Result<Replaced, TlsError> {
         if files.identity != self.identity {
             return Err(TlsError::IdentityChanged {
                 path: files.certificate_path,
@@ -87,8 +124,22 @@ impl Tls {
                 own: Box::new(self.identity.clone()),
             });
         }
-        self.snapshot.store(Arc::new(Snapshot::new(files, &self.provider)?));
-        Ok(())
+        let _alone = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let former = self.current();
+        let replaced = Replaced { own: files.chain != former.chain, trust: files.ca != former.ca };
+        let reading = former.edition.reading + 1;
+        let own = if replaced.own { reading } else { former.edition.own };
+        let (path, ca) = (files.certificate_path.clone(), files.ca_path.clone());
+        let snapshot = Snapshot::new(files, &self.provider, Edition { reading, own })?;
+        snapshot.accepts_itself().map_err(|fault| TlsError::Untrusted { path, ca, fault })?;
+        if replaced.own || replaced.trust {
+            self.snapshot.send_replace(Arc::new(snapshot));
+        }
+        Ok(replaced)
+    }
+
+    fn current(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
     }
 
     /// Who we are.
@@ -100,18 +151,20 @@ impl Tls {
     /// When our certificate expires, in seconds since 1970.
     #[must_use]
     pub fn not_after(&self) -> i64 {
-        self.snapshot.load().not_after
+        self.current().not_after
+    }
+
+    /// How often other files have been taken into use.
+    #[must_use]
+    pub fn reloads(&self) -> u64 {
+        self.current().edition.reading
     }
 
     /// The configuration for one accepted connection, and what its verifier will have seen.
-    pub(super) fn server_config(&self) -> Result<(Arc<ServerConfig>, Witness), Error> {
-        let snapshot = self.snapshot.load_full();
+    pub(super) fn server_config(&self) -> Result<(Arc<ServerConfig>, Witness, Edition), Error> {
+        let snapshot = self.current();
         let witness = Witness::default();
-        let check = PeerCheck {
-            chain: snapshot.peers.clone(),
-            cluster: self.identity.cluster().to_owned(),
-            witness: witness.clone(),
-        };
+        let check = self.peer_check(&snapshot, &witness);
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(Arc::new(check))
@@ -119,22 +172,17 @@ impl Tls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
-        Ok((Arc::new(config), witness))
+        Ok((Arc::new(config), witness, snapshot.edition))
     }
 
     /// The configuration for one dialed connection, and what its verifier will have seen.
     pub(super) fn client_config(
         &self,
         expect: &Expect,
-    ) -> Result<(Arc<ClientConfig>, Witness), Error> {
-        let snapshot = self.snapshot.load_full();
+    ) -> Result<(Arc<ClientConfig>, Witness, Edition), Error> {
+        let snapshot = self.current();
         let witness = Witness::default();
-        let check = ServerCheck {
-            chain: snapshot.servers.clone() as Arc<dyn ServerCertVerifier>,
-            cluster: self.identity.cluster().to_owned(),
-            expect: expect.clone(),
-            witness: witness.clone(),
-        };
+        let check = self.server_check(&snapshot, expect, &witness);
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
@@ -142,15 +190,37 @@ impl Tls {
             .with_client_cert_resolver(snapshot.own.clone());
         config.resumption = rustls::client::Resumption::disabled();
         config.enable_early_data = false;
-        Ok((Arc::new(config), witness))
+        Ok((Arc::new(config), witness, snapshot.edition))
+    }
+
+    fn peer_check(&self, snapshot: &Snapshot, witness: &Witness) -> PeerCheck {
+        PeerCheck {
+            chain: snapshot.peers.clone(),
+            cluster: self.identity.cluster().to_owned(),
+            witness: witness.clone(),
+        }
+    }
+
+    fn server_check(&self, snapshot: &Snapshot, expect: &Expect, witness: &Witness) -> ServerCheck {
+        ServerCheck {
+            chain: snapshot.servers.clone() as Arc<dyn ServerCertVerifier>,
+            cluster: self.identity.cluster().to_owned(),
+            expect: expect.clone(),
+            witness: witness.clone(),
+        }
     }
 }
 
 impl Snapshot {
-    fn new(files: TlsFiles, provider: &Arc<CryptoProvider>) -> Result<Snapshot, TlsError> {
+    fn new(
+        files: TlsFiles,
+        provider: &Arc<CryptoProvider>,
+        edition: Edition,
+    ) -> Result<Snapshot, TlsError> {
+        let dated = Dated::of(&files);
         let mut roots = RootCertStore::empty();
-        for certificate in files.ca {
-            roots.add(certificate).map_err(|e| TlsError::Content {
+        for certificate in &files.ca {
+            roots.add(certificate.clone()).map_err(|e| TlsError::Content {
                 path: files.ca_path.clone(),
                 fault: format!("holds a certificate that cannot be a CA's: {e}"),
             })?;
@@ -166,8 +236,8 @@ impl Snapshot {
         let servers = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
             .build()
             .map_err(no_roots)?;
-        let own =
-            CertifiedKey::from_der(files.chain, files.key, provider).map_err(|e| match e {
+        let own = CertifiedKey::from_der(files.chain.clone(), files.key, provider).map_err(
+            |e| match e {
                 Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Mismatch {
                     certificate: files.certificate_path.clone(),
                     key: files.key_path.clone(),
@@ -176,9 +246,25 @@ impl Snapshot {
                     path: files.certificate_path.clone(),
                     fault: other.to_string(),
                 },
-            })?;
+            },
+        )?;
         let own = Arc::new(SingleCertAndKey::from(own));
-        Ok(Snapshot { own, not_after: files.not_after, peers, servers })
+        let TlsFiles { chain, ca, not_after, .. } = files;
+        Ok(Snapshot { edition, own, chain, ca, not_after, dated, peers, servers })
+    }
+
+    /// Whether the CAs that we trust make our own certificate acceptable: peers have the same ones, or
+    /// will have them soon.
+    fn accepts_itself(&self) -> Result<(), String> {
+        let verified =
+            self.peers.verify_client_cert(&self.chain[0], &self.chain[1..], UnixTime::now());
+        match verified {
+            Ok(_) => Ok(()),
+            Err(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            )) => Err("none of the CAs there signed it".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
@@ -203,13 +289,4 @@ pub(super) fn unix_now() -> i64 {
         .ok()
         .and_then(|since| i64::try_from(since.as_secs()).ok())
         .unwrap_or(0)
-}
-
-/// When the first certificate of a chain to do so expires, in seconds since 1970.
-pub(super) fn certificate_end(chain: &[CertificateDer<'_>]) -> Option<i64> {
-    chain
-        .iter()
-        .filter_map(|der| X509Certificate::from_der(der).ok())
-        .map(|(_, certificate)| certificate.validity().not_after.timestamp())
-        .min()
 }

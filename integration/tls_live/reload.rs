@@ -1,0 +1,259 @@
+//! Certificates that are replaced under load: no restart, no failed write, no other leader.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use balsa::certs::layout::ca_dir;
+use balsa::certs::{Authority, Existing, Issued, Profile, Validity};
+use balsa::identity::{Identity, Role};
+use balsa::rpc::Tls;
+
+use super::harness::load::Load;
+use super::harness::{CLUSTER, Cluster, PATIENCE, Process, tls, until};
+
+/// Writes between two steps.
+const BETWEEN: u64 = 100;
+
+const LOADED: &str = "certificates loaded anew";
+
+/// Everybody who has a directory of certificates.
+const EVERYBODY: [(Role, &str); 5] = [
+    (Role::Node, "raft-0"),
+    (Role::Node, "raft-1"),
+    (Role::Node, "raft-2"),
+    (Role::Client, "client"),
+    (Role::Admin, "admin"),
+];
+
+fn issue(authority: &Authority, role: Role, name: &str) -> Issued {
+    let node = role == Role::Node;
+    let issued = authority.issue(&Profile {
+        identity: Identity::new(CLUSTER, role, name).expect("good names"),
+        dns: if node { vec!["localhost".into()] } else { Vec::new() },
+        ips: if node { vec![[127, 0, 0, 1].into()] } else { Vec::new() },
+        validity: Validity::days(25).expect("a length"),
+    });
+    issued.expect("a certificate")
+}
+
+/// What each node has said so far, in bytes.
+fn marks(cluster: &Cluster) -> Vec<usize> {
+    cluster.nodes.iter().map(|node| node.said().len()).collect()
+}
+
+fn wait_until_all_say(cluster: &Cluster, since: &[usize], words: &str) {
+    for (node, since) in cluster.nodes.iter().zip(since) {
+        node.wait_until_it_says(*since, words);
+    }
+}
+
+/// The lines about connections of nodes that were refused or broken off, since then.
+fn refusals_of_nodes(node: &Process, since: usize) -> Vec<String> {
+    let said = node.said().split_off(since);
+    let bad = |line: &&str| {
+        (line.contains("refused ") && line.contains("/node/")) || line.contains("no longer trusted")
+    };
+    said.lines().filter(bad).map(str::to_owned).collect()
+}
+
+fn pids(cluster: &Cluster) -> Vec<u32> {
+    cluster.nodes.iter().map(Process::pid).collect()
+}
+
+#[test]
+fn leaves_are_replaced_under_load_and_a_bad_one_is_not_used() {
+    let cluster = Cluster::start(3);
+    let authority = Authority::load(&ca_dir(&cluster.certificates)).expect("the CA");
+    let load = Load::start(&cluster);
+    let (before, processes) = (cluster.leader_now(), pids(&cluster));
+    let since = marks(&cluster);
+
+    // A half of a pair, and then nothing that is a certificate at all.
+    let (one, own) = (&cluster.nodes[1], cluster.certificates.join("raft-1"));
+    let next = issue(&authority, Role::Node, "raft-1");
+    fs::write(own.join("tls.crt"), &next.certificate).expect("written");
+    let line = one.wait_until_it_says(since[1], "do not belong together");
+    assert!(line.contains("those of before are"), "{line}");
+    fs::write(own.join("tls.crt"), "no certificate").expect("written");
+    one.wait_until_it_says(since[1], "holds no certificate");
+    load.wait_for(BETWEEN);
+    assert!(!one.said().contains(LOADED), "nothing bad is used");
+
+    for (role, name) in EVERYBODY {
+        let saved =
+            issue(&authority, role, name).save(&cluster.certificates.join(name), Existing::Replace);
+        saved.expect("the certificate is saved");
+    }
+    wait_until_all_say(&cluster, &since, LOADED);
+    // Each node asks the others to connect anew, on both lines.
+    wait_until_all_say(&cluster, &since, "connected");
+    load.wait_for(BETWEEN);
+
+    assert_eq!(cluster.leader_now(), before, "the same leader in the same term");
+    assert_eq!(pids(&cluster), processes, "no restart");
+    cluster.assert_alive();
+    for (node, since) in cluster.nodes.iter().zip(since) {
+        let refused = refusals_of_nodes(node, since);
+        assert!(refused.is_empty(), "{}: {refused:#?}", node.name);
+        let bad = node.said().matches("not used").count();
+        assert_eq!(bad, if node.name == "raft-1" { 2 } else { 0 }, "{}: once each", node.name);
+    }
+    let account = load.stop();
+    let contents = cluster.assert_agree();
+    account.assert_none_failed_or_lost(&contents[0].store);
+    println!(
+        "proved: all leaves replaced while running: {} writes, none failed; longest gap {:.3?}",
+        account.acknowledged(),
+        account.longest_gap()
+    );
+}
+
+/// A directory as Kubernetes mounts a Secret: each file a link through `..data`, which is swapped.
+struct Mounted {
+    root: PathBuf,
+    version: usize,
+}
+
+impl Mounted {
+    /// Turns a plain directory into one.
+    fn convert(root: PathBuf) -> Mounted {
+        let names = ["ca.crt", "tls.crt", "tls.key"];
+        let inside = root.join("..0");
+        fs::create_dir(&inside).expect("a directory");
+        for name in names {
+            fs::rename(root.join(name), inside.join(name)).expect("moved");
+        }
+        symlink("..0", root.join("..data")).expect("a link");
+        for name in names {
+            symlink(Path::new("..data").join(name), root.join(name)).expect("a link");
+        }
+        Mounted { root, version: 0 }
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.root.join(name)).expect("a file of the Secret")
+    }
+
+    /// Puts other files there, all at once.
+    fn publish(&mut self, ca: &str, issued: Option<&Issued>) {
+        let (certificate, key) = match issued {
+            Some(issued) => (issued.certificate.clone(), issued.key.clone()),
+            None => (self.read("tls.crt"), self.read("tls.key")),
+        };
+        let former = self.root.join(format!("..{}", self.version));
+        self.version += 1;
+        let name = format!("..{}", self.version);
+        let inside = self.root.join(&name);
+        let issued = Issued { certificate, key, ca: ca.to_owned() };
+        issued.save(&inside, Existing::Refuse).expect("the certificate is saved");
+        symlink(&name, self.root.join("..data_tmp")).expect("a link");
+        fs::rename(self.root.join("..data_tmp"), self.root.join("..data")).expect("swapped");
+        fs::remove_dir_all(former).expect("the former version is removed");
+    }
+}
+
+#[test]
+fn a_ca_is_replaced_in_three_steps_under_load() {
+    let mut cluster = Cluster::prepare(3);
+    let mut mounts: Vec<(Role, &str, Mounted)> = EVERYBODY
+        .into_iter()
+        .map(|(role, name)| (role, name, Mounted::convert(cluster.certificates.join(name))))
+        .collect();
+    cluster.start_all();
+    cluster.wait_for_leader();
+    wait_for_lines(&cluster, "starting");
+    let former = mounts[0].2.read("ca.crt");
+    let authority = Authority::create(CLUSTER, Validity::days(30).expect("a length"));
+    let authority = authority.expect("another CA");
+    let both = format!("{former}{}", authority.certificate());
+    let client = tls(&cluster.certificates, "client");
+    let load = Load::start_as(&cluster, &client);
+    let (before, processes, begun) = (cluster.leader_now(), pids(&cluster), marks(&cluster));
+
+    // Trust both.
+    mounts.iter_mut().for_each(|(_, _, mount)| mount.publish(&both, None));
+    wait_until_all_say(&cluster, &begun, LOADED);
+    wait_for_reloads(&client, 1);
+    cluster.log_in();
+    load.wait_for(BETWEEN);
+    for (node, since) in cluster.nodes.iter().zip(&begun) {
+        let said = node.said().split_off(*since);
+        assert!(!said.contains("connected"), "nothing to renew: {said}");
+    }
+
+    // Reissue, one after the other, as a rolling change comes.
+    for (role, name, mount) in &mut mounts {
+        let since = marks(&cluster);
+        mount.publish(&both, Some(&issue(&authority, *role, name)));
+        if *role == Role::Node {
+            let node = &cluster.nodes[cluster.ordinal(name)];
+            node.wait_until_it_says(since[cluster.ordinal(name)], LOADED);
+            // Whom it called, and who called it.
+            wait_until_all_say(&cluster, &since, "connected");
+        }
+    }
+    load.wait_for(BETWEEN);
+    wait_for_lines(&cluster, LOADED);
+    wait_for_reloads(&client, 2);
+    cluster.log_in();
+
+    // Drop the former one: nobody uses it any more.
+    let since = marks(&cluster);
+    let only = authority.certificate().to_owned();
+    mounts.iter_mut().for_each(|(_, _, mount)| mount.publish(&only, None));
+    wait_until_all_say(&cluster, &since, LOADED);
+    wait_for_reloads(&client, 3);
+    cluster.log_in();
+    load.wait_for(BETWEEN);
+
+    assert_eq!(cluster.leader_now(), before, "the same leader in the same term");
+    assert_eq!(pids(&cluster), processes, "no restart");
+    cluster.assert_alive();
+    for (node, since) in cluster.nodes.iter().zip(begun) {
+        let refused = refusals_of_nodes(node, since);
+        assert!(refused.is_empty(), "{}: {refused:#?}", node.name);
+    }
+    let account = load.stop();
+    let contents = cluster.assert_agree();
+    account.assert_none_failed_or_lost(&contents[0].store);
+    cluster.assert_no_errors();
+    println!(
+        "proved: the CA replaced while running, in three steps: {} writes, none failed; longest gap \
+         {:.3?}",
+        account.acknowledged(),
+        account.longest_gap()
+    );
+}
+
+/// Clients follow their files as nodes do.
+fn wait_for_reloads(client: &Tls, count: u64) {
+    let what = format!("the client has loaded its certificates anew {count} times");
+    until(&what, PATIENCE, || (client.reloads() == count).then_some(()));
+}
+
+/// Waits until each node's two lines to each peer were made after it last said `mark`: after that the
+/// others had loaded theirs before, or asked for a renewal since.
+fn wait_for_lines(cluster: &Cluster, mark: &str) {
+    for (node, peer, lane) in lines(cluster) {
+        let what = format!("{}'s {lane} line to {peer} is newer than \"{mark}\"", node.name);
+        until(&what, PATIENCE, || {
+            let said = node.said();
+            let since = said.rfind(mark)?;
+            let connected =
+                |line: &str| [" connected", peer, lane].iter().all(|part| line.contains(part));
+            said[since..].lines().any(connected).then_some(())
+        });
+    }
+}
+
+/// Every lasting line from one node to another.
+fn lines(cluster: &Cluster) -> Vec<(&Process, &str, &'static str)> {
+    let mut all = Vec::new();
+    for node in &cluster.nodes {
+        for peer in cluster.nodes.iter().filter(|peer| peer.name != node.name) {
+            all.extend(["Control", "Bulk"].map(|lane| (node, peer.name.as_str(), lane)));
+        }
+    }
+    all
+}
