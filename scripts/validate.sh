@@ -1,0 +1,262 @@
+#!/usr/bin/env bash
+# The validation: writes, a deleted leader, a stopped worker, and nothing is lost. Ends with SUCCESS.
+set -euo pipefail
+
+usage() {
+    cat <<'HELP'
+usage: scripts/validate.sh [--force] [--help]
+
+Checks a running cluster in five stages, prints each one's result and where the pods run, and exits
+with 0 only if all held:
+
+  1  all replicas run, each on a worker of its own
+  2  three writes from a client pod, three reads, an overwrite
+  3  the leader's pod is deleted: another one leads, the pod is regenerated on another worker, and holds
+     everything that was committed
+  4  the worker of the new leader is stopped: two replicas go on; where the pod may move it is regenerated
+     on another worker
+  5  the worker comes back: all replicas hold the same entries and the same map
+
+Every connection is mutual TLS. It changes the keys of the client's test, and takes ten minutes at most,
+four usually. What it cordons or stops it uncordons and starts again, however it ends.
+
+  --force   delete the leader's pod with --grace-period=0 --force, as if it had vanished
+
+  BALSA_CLUSTER       the kind cluster's name (default: balsa)
+  BALSA_CONTEXT       any other cluster, by its context. With neither, and no kind cluster balsa, the
+                      context that kubectl uses now
+  BALSA_STOP_WORKER, BALSA_START_WORKER
+                      commands that stop and start a worker, which get its name as their last word
+                      (default: docker stop, docker start)
+  BALSA_CLIENT        the client pods' manifest (default: k8s/rendered/kind-client.yaml)
+  BALSA_POD_READY, BALSA_WORKER_LOST, BALSA_WORKER_BACK
+                      how many seconds to wait at most for a pod (240), for Kubernetes to notice that
+                      a worker is gone (120), and for a worker that starts again (240)
+HELP
+}
+
+force=()
+while (($#)); do
+    case $1 in
+    --force) force=(--grace-period=0 --force) && shift ;;
+    --help | -h) usage && exit 0 ;;
+    *) usage >&2 && exit 64 ;;
+    esac
+done
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/kube.sh
+. scripts/kube.sh
+
+TITLES=(
+    "all replicas run, each on a worker of its own"
+    "writes and reads from a client pod"
+    "the leader's pod is deleted and regenerated elsewhere"
+    "the new leader's worker is stopped"
+    "the worker comes back, and all replicas hold the same"
+)
+HELD=0 STAGE=0 BEGUN=$SECONDS
+
+# What was done is undone and told, whatever ended the script; this runs after the uncordoning.
+summary() {
+    local n
+    if ((STAGE == 0)); then return; fi
+    echo
+    for n in "${!TITLES[@]}"; do
+        if ((n < HELD)); then
+            echo "stage $((n + 1)): OK      ${TITLES[n]}"
+        elif ((n < STAGE)); then
+            echo "stage $((n + 1)): FAILED  ${TITLES[n]}"
+        else
+            echo "stage $((n + 1)): not run ${TITLES[n]}"
+        fi
+    done
+    if ((HELD == ${#TITLES[@]})); then echo "SUCCESS: all five stages held, in $((SECONDS - BEGUN)) s"; else echo "NOT VALIDATED"; fi
+}
+at_exit summary
+
+CORDONED='' STOPPED=''
+uncordon() {
+    if [[ -n $CORDONED ]]; then k uncordon "$CORDONED" >&2 && CORDONED=''; fi
+}
+start_worker() {
+    if [[ -n $STOPPED ]]; then worker_command start "$STOPPED" >&2 && STOPPED=''; fi
+}
+at_exit start_worker
+at_exit uncordon
+
+begin() {
+    STAGE=$1
+    echo
+    echo "=== Stage $STAGE: ${TITLES[STAGE - 1]}"
+}
+
+held() {
+    HELD=$STAGE
+    placements
+    echo "stage $STAGE: OK"
+}
+
+failed() {
+    echo "stage $STAGE: FAILED: $*"
+    placements || true
+    exit 1
+}
+
+# worker_command stop|start WORKER
+worker_command() {
+    local words
+    if [[ $1 == stop ]]; then read -ra words <<<"${BALSA_STOP_WORKER:-docker stop}"; else read -ra words <<<"${BALSA_START_WORKER:-docker start}"; fi
+    "${words[@]}" "$2" >/dev/null
+}
+
+# Whether a worker can be stopped is found out before anything is deleted.
+need_workers() {
+    local worker nodes
+    if [[ -n ${BALSA_STOP_WORKER:-} && -n ${BALSA_START_WORKER:-} ]]; then return; fi
+    [[ -z ${BALSA_STOP_WORKER:-}${BALSA_START_WORKER:-} ]] || die "BALSA_STOP_WORKER and BALSA_START_WORKER belong together"
+    local way="give the ways to stop and start a worker by BALSA_STOP_WORKER and BALSA_START_WORKER"
+    command -v docker >/dev/null || die "docker is missing, which stops the workers of a kind cluster; $way"
+    nodes=$(k get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}')
+    if command -v kind >/dev/null; then nodes=$(kind get nodes --name "$CLUSTER" 2>/dev/null) || nodes=; fi
+    for worker in $(open_workers); do
+        if ! grep -Fxq -- "$worker" <<<"$nodes" || ! docker container inspect "$worker" >/dev/null 2>&1; then
+            die "the worker $worker of context $CONTEXT is no node of the kind cluster $CLUSTER, so docker cannot stop it; $way"
+        fi
+    done
+}
+
+need_secrets() {
+    local name
+    for name in raft-certs client-certs admin-certs; do
+        [[ -n $(k get secret "$name" --ignore-not-found -o name) ]] ||
+            die "the Secret $name is missing in namespace $NAMESPACE: scripts/start.sh makes it"
+    done
+}
+
+all_ready() {
+    local seat
+    for seat in $(seats); do pod_ready "$seat" || return 1; done
+}
+
+# Every replica on a worker of its own.
+apart() {
+    local seat workers=()
+    for seat in $(seats); do workers+=("$(worker_of "$seat")"); done
+    [[ $(printf '%s\n' "${workers[@]}" | grep . | sort -u | wc -l) -eq ${#workers[@]} ]]
+}
+
+DIRECTORY=$(mktemp -d)
+at_exit "rm -rf '$DIRECTORY'"
+
+# Whether all replicas, as they answer themselves, have applied the same and hold the same map, and the same entry
+# wherever two of them still hold one: snapshots drop entries, at a point of each node's own.
+same_everywhere() {
+    local seat count first='' file files=()
+    count=$(replica_count) || return 1
+    enter -o json status >"$DIRECTORY/status" 2>/dev/null || return 1
+    [[ $(grep -c '"state_hash"' "$DIRECTORY/status") == "$count" ]] || return 1
+    [[ $(sed -n 's/.*"applied_index":\([0-9]*\).*"state_hash":"\([^"]*\)".*/\1 \2/p' "$DIRECTORY/status" | sort -u | wc -l) -eq 1 ]] || return 1
+    rm -f "$DIRECTORY"/raft-*
+    for seat in $(seats); do
+        file=$DIRECTORY/$seat
+        files+=("$file")
+        enter replication "$seat" >"$file" 2>/dev/null && [[ -s $file ]] || return 1
+        sed -n '/^-----/,$p' "$file" >"$file.map"
+        if [[ -z $first ]]; then first=$file.map; else cmp -s "$first" "$file.map" || return 1; fi
+    done
+    # A line of the log begins with its index in brackets.
+    ! awk '/^-----/ { nextfile } /^\[[0-9]+\]/ { if ($1 in seen && seen[$1] != $0) print; seen[$1] = $0 }' "${files[@]}" | grep -q .
+}
+
+show_content() {
+    local seat
+    for seat in $(seats); do
+        printf '  %s: %s\n' "$seat" "$(sed -n "s/.*\"name\":\"$seat\".*\"applied_index\":\([0-9]*\).*\"state_hash\":\"\([^\"]*\)\".*/applied up to \1, map \2/p" "$DIRECTORY/status")"
+    done
+}
+
+find_context current
+ours statefulset raft srvraft || die "there is no StatefulSet raft in context $CONTEXT: scripts/start.sh makes it"
+need_manifests
+need_secrets
+need_workers
+
+begin 1
+eventually "$POD_READY" "all replicas are ready" all_ready || failed "not all replicas are ready: kubectl describe pod raft-0; kubectl logs raft-0"
+apart || failed "two replicas are on one worker"
+usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
+eventually 120 "all replicas are voters" all_voters || failed "not all replicas are voters: kubectl exec cliente -- cltraft member list"
+held
+
+begin 2
+client_test || failed "the client's test"
+echo "the leader is $LEADER"
+held
+
+begin 3
+former=$LEADER worker=$(worker_of "$LEADER") uid=$(uid_of "$LEADER")
+# Cordoned, so that the pod moves; one that is cordoned already stays so afterwards.
+if [[ $(k get node "$worker" -o 'jsonpath={.spec.unschedulable}') != true ]]; then
+    CORDONED=$worker
+    k cordon "$worker" >/dev/null
+fi
+others=$(open_workers | wc -l)
+(($(replica_count) <= others)) ||
+    failed "besides $worker there are $others workers that take pods, too few for $(replica_count) replicas on workers of their own: add one"
+echo "pod $former on $worker is deleted${force[*]:+, by ${force[*]}}"
+k delete pod "$former" --wait=false "${force[@]}" >"$LIB_LOG" 2>&1 || failed "it cannot be deleted: $(cat "$LIB_LOG")"
+client_test || failed "the client's test without $former"
+echo "the leader is $LEADER"
+eventually "$POD_READY" "$former runs anew" pod_ready_anew "$former" "$uid" || failed "$former was not regenerated: kubectl describe pod $former; kubectl logs $former"
+uncordon
+[[ $(worker_of "$former") != "$worker" ]] || failed "$former is on $worker again"
+apart || failed "two replicas are on one worker"
+echo "$former was regenerated on $(worker_of "$former")"
+eventually 120 "all replicas are voters" all_voters || failed "$former is not a voter again"
+eventually 120 "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
+show_content
+client_test || failed "the client's test"
+echo "the leader is $LEADER"
+held
+
+begin 4
+former=$LEADER worker=$(worker_of "$LEADER") uid=$(uid_of "$LEADER")
+echo "worker $worker is stopped, and with it $former, which leads"
+STOPPED=$worker
+worker_command stop "$worker" || failed "worker $worker cannot be stopped"
+client_test || failed "the client's test with those that remain"
+[[ $LEADER != "$former" ]] || failed "$former still leads, although its worker is stopped"
+echo "the leader is $LEADER"
+eventually "$WORKER_LOST" "Kubernetes notices that $worker is gone" worker_not_ready "$worker" || failed "worker $worker is still called ready"
+if [[ -n $(k get statefulset raft -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}') ]]; then
+    echo "$former stays where its volume is, and waits for its worker"
+elif (($(open_workers | wc -l) < $(replica_count))); then
+    echo "no worker is free for $former, which waits for its own"
+else
+    # Kubernetes does not give a StatefulSet's pod up by itself, since it cannot know that it ended.
+    k delete pod "$former" --grace-period=0 --force --wait=false >/dev/null 2>&1 || true
+    eventually "$POD_READY" "$former runs anew" pod_ready_anew "$former" "$uid" || failed "$former was not regenerated: kubectl describe pod $former"
+    echo "$former was regenerated on $(worker_of "$former")"
+    [[ $(worker_of "$former") != "$worker" ]] || failed "$former is said to run on $worker, which is stopped"
+    apart || failed "two replicas are on one worker"
+    usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
+    eventually 120 "all replicas are voters" all_voters || failed "$former is not a voter again"
+    eventually 120 "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
+    show_content
+fi
+held
+
+begin 5
+start_worker || failed "worker $worker cannot be started"
+eventually "$WORKER_BACK" "worker $worker is ready" worker_ready "$worker" || failed "worker $worker does not come back"
+eventually "$POD_READY" "all replicas are ready" all_ready || failed "not all replicas are ready"
+apart || failed "two replicas are on one worker"
+usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
+eventually 120 "all replicas are voters" all_voters || failed "not all replicas are voters"
+client_test || failed "the client's test"
+echo "the leader is $LEADER"
+eventually 120 "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
+show_content
+held
