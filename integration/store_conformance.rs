@@ -389,6 +389,25 @@ fn a_snapshot_that_goes_further_than_the_log_makes_it_begin_behind() {
 }
 
 #[test]
+fn entries_of_a_later_term_than_a_snapshots_end_give_way_to_it() {
+    // The paper's figure 8: they were never committed, and a still later leader brought the snapshot's
+    // entries through.
+    for bed in beds() {
+        let (mut log, _) = bed.open();
+        log.append(&batch(term(3, Some(1)), None, entries(1..=3))).unwrap();
+        log.append(&batch(None, None, vec![command(3, 4, 20), command(3, 5, 20)])).unwrap();
+        log.append(&batch(term(4, None), None, vec![])).unwrap();
+        log.sync().unwrap();
+        bed.take(LogId::new(2, 4));
+        drop(log);
+        let (_, restored) = bed.open();
+        assert_eq!(restored.shape.last(), LogId::new(2, 4), "{bed:?}");
+        assert_eq!(restored.hard_state.term, Term(4));
+        assert_eq!(restored.reached, Index(5), "it may have been acknowledged");
+    }
+}
+
+#[test]
 fn the_highest_index_there_ever_was_is_remembered() {
     for bed in beds() {
         let (mut log, restored) = bed.open();

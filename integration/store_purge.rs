@@ -92,7 +92,12 @@ fn installing(life: &mut Life) -> Result<(), StorageError> {
     life.sync()?;
     life.snapshot(13)?;
     life.purge(13)?;
-    life.append(&batch(None, None, vec![command(4, 15, 20)]))?;
+    life.append(&batch(term(6, None), None, vec![command(6, 15, 20)]))?;
+    life.sync()?;
+    // Of an earlier term than what it replaces (Figure 8).
+    life.receive(LogId::new(5, 15), 100_000)?;
+    let install = Some(meta(LogId::new(5, 15)));
+    life.append(&Batch { install, ..batch(term(7, None), None, vec![]) })?;
     life.sync()
 }
 

@@ -18,7 +18,6 @@ pub mod proxy;
 #[path = "harness/seats.rs"]
 pub mod seats;
 
-use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -184,34 +183,16 @@ impl Cluster {
         other.expect("another running node")
     }
 
-    /// Waits until all running nodes have persisted, committed and applied the same log, and compares
-    /// state hashes, logs and maps (S9, S16, mission S3). Returns the one log and map.
+    /// As [`assert_agree`](Cluster::assert_agree), of a cluster in which nothing is purged yet: all hold
+    /// the whole log (mission S3). Returns the one log and map.
     pub fn assert_equal(&self) -> ReplicationReply {
-        let settled = until("all running nodes have applied one log", PATIENCE, || {
-            let statuses = self.statuses()?;
-            let first = statuses.first()?;
-            let same = |status: &StatusReply| {
-                let indexes = [status.last_index, status.commit_index, status.applied_index];
-                indexes == [first.last_index; 3] && status.term == first.term
-            };
-            statuses.iter().all(same).then_some(statuses)
-        });
-        let hashes: BTreeSet<u64> = settled.iter().map(|status| status.state_hash).collect();
-        assert_eq!(hashes.len(), 1, "S16: one log, several states: {settled:#?}");
-        let clusters: BTreeSet<_> = settled.iter().map(|status| status.cluster_id).collect();
-        assert_eq!(clusters.len(), 1, "M6: one cluster: {settled:#?}");
-        let mut contents = self.running().into_iter().map(|node| self.replication(node));
-        let one = contents.next().expect("a running node");
-        assert_eq!(one.first_index.0, 1, "nothing is purged yet");
-        assert_eq!(one.log.len() as u64, one.last_index.0, "every entry is there: L1");
-        assert!(one.log.iter().zip(1..).all(|(line, index)| line.index.0 == index), "L1");
-        for other in contents {
-            let differs = one.log.iter().zip(&other.log).find(|(mine, theirs)| mine != theirs);
-            assert!(differs.is_none(), "S9: {} and {}: {differs:?}", one.name, other.name);
-            assert_eq!(one.log.len(), other.log.len(), "S9: {} and {}", one.name, other.name);
-            assert_eq!(one.store, other.store, "S16: {} and {}", one.name, other.name);
+        let mut contents = self.assert_agree();
+        for one in &contents {
+            assert_eq!(one.first_index.0, 1, "{}: nothing is purged yet", one.name);
+            assert_eq!(one.log.len() as u64, one.last_index.0, "every entry is there: L1");
+            assert_eq!(one.log.len(), contents[0].log.len(), "S9: {}", one.name);
         }
-        one
+        contents.swap_remove(0)
     }
 
     /// The whole log and map of a node.

@@ -40,30 +40,27 @@ fn judge(cluster: &Cluster, load: Load) -> (u64, Duration) {
     (account.acknowledged(), account.longest_gap())
 }
 
-#[test]
-fn a_follower_that_lost_its_disk_is_a_voter_again_in_seconds() {
+/// One node loses its disk under load.
+fn lose_one(what: &str, choose: impl Fn(&Cluster) -> usize) {
     let mut cluster = Cluster::start_with(3, &["--seat-limit", SEAT_LIMIT]);
     let load = Load::start(&cluster);
-    let node = cluster.other_than(cluster.wait_for_leader());
+    let node = choose(&cluster);
     let took = lose_disk(&mut cluster, &load, node);
     let (writes, gap) = judge(&cluster, load);
     println!(
-        "proved: a follower without its disk votes again under a new id after {took:.1?}; {writes} \
+        "proved: a {what} without its disk votes again under a new id after {took:.1?}; {writes} \
          writes, none failed, none lost; longest gap {gap:.2?}"
     );
 }
 
 #[test]
+fn a_follower_that_lost_its_disk_is_a_voter_again_in_seconds() {
+    lose_one("follower", |cluster| cluster.other_than(cluster.wait_for_leader()));
+}
+
+#[test]
 fn a_leader_that_lost_its_disk_is_a_voter_again_in_seconds() {
-    let mut cluster = Cluster::start_with(3, &["--seat-limit", SEAT_LIMIT]);
-    let load = Load::start(&cluster);
-    let node = cluster.wait_for_leader();
-    let took = lose_disk(&mut cluster, &load, node);
-    let (writes, gap) = judge(&cluster, load);
-    println!(
-        "proved: a leader without its disk votes again under a new id after {took:.1?}; {writes} \
-         writes, none failed, none lost; longest gap {gap:.2?}"
-    );
+    lose_one("leader", Cluster::wait_for_leader);
 }
 
 #[test]

@@ -98,7 +98,6 @@ impl Door {
         let seen = self.standing.seen().get(&id).copied().unwrap_or_default();
         if let Some(back) = here.contradicts(claims).or_else(|| seen.contradicts(claims)) {
             let message = back.sentence(&hello.name, id);
-            tracing::warn!("{message}");
             let seen = Some(Box::new(seen.max(here)));
             return Err(Refusal { seen, ..Refusal::new(Code::WentBack, message) });
         }

@@ -1,5 +1,5 @@
 //! The joiner: asks to be taken into the cluster that exists (`Boot.Join`), as long as this node is in
-//! none, or was removed from its own. It goes from seed to seed until one names the leader, and stays
+//! none, or was removed from its own, or has heard nothing of its members yet. It goes from seed to seed until one names the leader, and stays
 //! with that one while it answers.
 //!
 //! It decides nothing: the leader says when the node is a member, the founder whether that may be
@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Leader hints that are followed without a pause: they may form a loop (C4).
 const HINTS_MAX: u32 = 2;
 
+/// Seats whose last word is remembered; beyond that all are forgotten, and said once more.
+const SAID_MAX: usize = 64;
+
 /// See the module.
 pub struct Joiner {
     name: String,
@@ -49,9 +52,13 @@ pub struct Joiner {
     turn: usize,
     hints: u32,
     asking: bool,
-    /// What was last said about the wait.
-    said: Option<String>,
+    said: Said,
 }
+
+/// What was last said of each seat about the wait. Seats are asked in turn, several times a second, and
+/// each has its own reason.
+#[derive(Default)]
+struct Said(BTreeMap<String, String>);
 
 /// What became of a question. Asking task → joiner; one for each.
 #[derive(Message)]
@@ -97,16 +104,15 @@ impl Joiner {
             turn: 0,
             hints: 0,
             asking: false,
-            said: None,
+            said: Said::default(),
         }
     }
 
     /// What to ask, if there is anything to ask for.
     fn question(&self) -> Option<Join> {
         let present = self.standing.present();
-        let removed = self.standing.is_removed();
         if present.cluster_id.is_none() && self.heard.is_none()
-            || present.cluster_id.is_some() && !removed
+            || present.cluster_id.is_some() && !self.standing.may_be_out()
         {
             return None;
         }
@@ -145,6 +151,7 @@ impl Joiner {
         }
         let Some(join) = self.question() else {
             self.leader = None;
+            self.said = Said::default();
             return;
         };
         let Some(seat) = self.next_seat() else { return };
@@ -158,24 +165,23 @@ impl Joiner {
         });
     }
 
-    /// Says why the node waits, in its log once and in its status.
-    fn say(&mut self, why: String) {
+    /// Says why the node waits, in its log once for each seat and reason, and in its status.
+    fn say(&mut self, seat: &str, why: String) {
         let present = self.standing.present();
-        if self.said.as_ref() != Some(&why) {
+        if self.said.is_news(seat, &why) {
             tracing::info!("{why}");
         }
         if let (None, Some(cluster)) = (present.cluster_id, self.heard) {
             let waiting = format!("waiting to be taken into cluster {cluster}: {why}");
             self.standing.publish(Present { waiting: Some(waiting), ..Present::clone(&present) });
         }
-        self.said = Some(why);
     }
 
     fn heed(&mut self, leader: LeaderHint, answer: JoinAnswer) {
         self.hints = 0;
         match answer {
             JoinAnswer::Wait { why } => {
-                self.say(format!("{} says: {why}", leader.name));
+                self.say(&leader.name, format!("{} says: {why}", leader.name));
                 self.leader = Some(leader);
             }
             JoinAnswer::Member { cluster } => {
@@ -187,13 +193,27 @@ impl Joiner {
             }
             JoinAnswer::StartOver { why } => {
                 let leads = self.standing.present().soft_state.role == RoleKind::Leader;
-                if self.standing.is_removed() && !leads {
+                if self.standing.may_be_out() && !leads {
                     tracing::warn!("{} says: {why}", leader.name);
                     // One for each answer, and the supervisor ignores repeats.
                     self.supervisor.deliver(StartOver { reason: "removed".into() });
                 }
             }
         }
+    }
+}
+
+impl Said {
+    /// Whether this was not the last word about that seat; it is now.
+    fn is_news(&mut self, seat: &str, why: &str) -> bool {
+        if self.0.get(seat).is_some_and(|said| said == why) {
+            return false;
+        }
+        if self.0.len() >= SAID_MAX {
+            self.0.clear();
+        }
+        self.0.insert(seat.to_owned(), why.to_owned());
+        true
     }
 }
 
@@ -250,7 +270,7 @@ impl Handler<Asked> for Joiner {
             Asked::Answered(leader, answer) => self.heed(leader, answer),
             Asked::Elsewhere(asked, leader) => {
                 if leader.is_none() {
-                    self.say(format!("{asked} knows no leader at the moment"));
+                    self.say(&asked, format!("{asked} knows no leader at the moment"));
                 }
                 self.leader = leader.filter(|leader| leader.name != self.name);
                 self.hints += 1;
@@ -264,8 +284,24 @@ impl Handler<Asked> for Joiner {
             Asked::Failed(seat, why) => {
                 self.hints = 0;
                 self.leader = None;
-                self.say(format!("{} could not be asked: {why}", seat.name));
+                self.say(&seat.name, format!("{} could not be asked: {why}", seat.name));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seats_that_fail_in_turn_are_spoken_of_once_each() {
+        let mut said = Said::default();
+        let lines = (0..100).filter(|n| said.is_news(["raft-0", "raft-1"][n % 2], "is away"));
+        assert_eq!(lines.count(), 2);
+        assert!(said.is_news("raft-0", "is starting"));
+        assert!(said.is_news("raft-0", "is away"), "away again");
+        (0..1000).for_each(|n| assert!(said.is_news(&format!("seat-{n}"), "is away")));
+        assert!(said.0.len() <= SAID_MAX);
     }
 }

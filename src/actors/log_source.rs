@@ -91,6 +91,8 @@ impl LogSource {
         let mut recent = self.recent();
         recent.entries.clear();
         recent.bytes = 0;
+        // What comes behind the snapshot is not on the disk, however far the former log was.
+        recent.persisted = Index::ZERO;
         recent.replaced = last;
     }
 

@@ -13,7 +13,7 @@ use crate::kv;
 use crate::raft::founding::Answer;
 use crate::raft::seats::{Join, SeatQuestion};
 use crate::raft::{
-    Boot, ClusterId, Envelope, Index, LogId, NodeId, RequestId, Seen, SendRange, SendSnapshot,
+    ClusterId, Envelope, Index, LogId, NodeId, RequestId, Seen, SendRange, SendSnapshot,
     SnapshotMeta,
 };
 use crate::rpc::{Connection, Responder};
@@ -57,13 +57,13 @@ pub enum ReplyReceived {
         /// Which request.
         request: RequestId,
     },
-    /// A connection to it is up: it has judged and accepted this node's hello, and says which life of its
-    /// directory it is. Goes before every answer that comes over this connection.
+    /// A connection to it is up: it has judged and accepted this node's hello, and claims of itself what
+    /// a hello of its own would. Goes before every answer that comes over this connection.
     Greeted {
         /// Which peer.
         peer: NodeId,
-        /// Its boot.
-        boot: Boot,
+        /// What it claims of itself.
+        claims: Seen,
     },
 }
 

@@ -144,7 +144,7 @@ impl Node {
                 // Said before the disk hears of it, so that nobody takes what is gone for damage.
                 self.log.replaced(snapshot.last.index);
                 self.neighbours.desk.installs(snapshot.last.index);
-                self.neighbours.receiver.installing(true);
+                self.neighbours.receiver.installing(snapshot.last.index);
             }
             self.log.append(persist.truncate_after, &persist.entries);
             // Bounded by `OUTSTANDING_BATCHES_MAX` and the peers' windows; must not be lost.
@@ -167,7 +167,7 @@ impl Node {
             }
         }
         if let Some(snapshot) = effects.restore {
-            self.neighbours.receiver.installing(false);
+            self.neighbours.receiver.installed(snapshot.last.index);
             // Once for each installed snapshot; the state machine must follow.
             self.neighbours.applier.deliver(Restore(snapshot));
         }
@@ -353,8 +353,8 @@ impl Handler<ReplyReceived> for Node {
         let effects = match message {
             ReplyReceived::Answered(envelope) => self.core.step(envelope),
             ReplyReceived::Unanswered { peer, request } => self.core.unanswered(peer, request),
-            ReplyReceived::Greeted { peer, boot } => {
-                let effects = self.core.introduced(peer, Seen { boot, ..Seen::default() });
+            ReplyReceived::Greeted { peer, claims } => {
+                let effects = self.core.introduced(peer, claims);
                 self.run(effects);
                 self.core.greeted(peer)
             }

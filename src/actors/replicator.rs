@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::codec::api::{Code, Refusal};
 use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::raft::message::Append;
-use crate::raft::{Entry, Envelope, Message, NodeId, RequestId, SendRange};
+use crate::raft::{Entry, Envelope, Message, NodeId, RequestId, Seen, SendRange};
 use crate::rpc::hello::VERSIONS;
 use crate::rpc::{
     Backoff, CloseCode, CloseReason, Connection, DialError, Dialer, Expect, Hello, Method, Purpose,
@@ -341,8 +341,10 @@ impl Handler<Dialled> for Replicator {
                 let line = self.line(lane);
                 line.backoff.reset();
                 line.connection = Some(connection.clone());
-                let greeted =
-                    ReplyReceived::Greeted { peer: self.peer.id, boot: connection.ack().boot };
+                let ack = connection.ack();
+                let claims =
+                    Seen { boot: ack.boot, term: ack.term, acknowledged: ack.acknowledged };
+                let greeted = ReplyReceived::Greeted { peer: self.peer.id, claims };
                 // One for each connection; votes wait for it, and it goes before what comes over it.
                 self.answers.deliver(greeted);
                 let own = ctx.address();

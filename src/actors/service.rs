@@ -315,11 +315,13 @@ impl Service for NodeService {
             }
             _ => {}
         }
-        let own = &self.standing.own;
+        let (own, claims) = (&self.standing.own, self.standing.claims());
         Ok(HelloAck {
             cluster_id: self.standing.present().cluster_id,
             node_id: Some(own.node_id),
-            boot: own.boot,
+            boot: claims.boot,
+            term: claims.term,
+            acknowledged: claims.acknowledged,
             ..HelloAck::new(&own.name)
         })
     }

@@ -5,13 +5,13 @@
 //! What when full? [`QUEUE_MAX`] pieces wait for the thread; further ones are refused as busy and come
 //! again. Without room on the disk they are refused as such, and the node goes on.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::api::{Code, Refusal};
 use crate::codec::peer::{Chunk, ChunkReply};
-use crate::raft::{SnapshotId, SnapshotMeta};
+use crate::raft::{Index, SnapshotId, SnapshotMeta};
 use crate::rpc::Responder;
 use crate::storage::{Incoming, SnapshotFile, SnapshotStore, StorageError};
 
@@ -30,8 +30,9 @@ pub struct Receiver {
 
 #[derive(Default)]
 struct Shared {
-    /// A received snapshot is being installed: it must not be replaced meanwhile.
-    installing: AtomicBool,
+    /// The last index of the newest received snapshot that is being installed, or zero: it must not be
+    /// replaced meanwhile.
+    installing: AtomicU64,
     /// The snapshot that arrived last and is complete.
     arrived: Mutex<Option<SnapshotMeta>>,
 }
@@ -72,10 +73,17 @@ impl Receiver {
         self.shared.arrived().as_ref() == Some(snapshot)
     }
 
-    /// An installation has been handed to the disk (true), or is durable (false). While one is under
+    /// The installation of the snapshot that ends here has been handed to the disk. While one is under
     /// way no other snapshot is received.
-    pub fn installing(&self, installing: bool) {
-        self.shared.installing.store(installing, Ordering::SeqCst);
+    pub fn installing(&self, last: Index) {
+        self.shared.installing.fetch_max(last.0, Ordering::SeqCst);
+    }
+
+    /// The installation of the snapshot that ends here is durable; a newer one may still be under way.
+    pub fn installed(&self, last: Index) {
+        let done = |newest| (newest <= last.0).then_some(0);
+        // An error says that a newer one is.
+        let _ = self.shared.installing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, done);
     }
 }
 
@@ -108,7 +116,7 @@ impl Writer {
         let (_, incoming) = match &mut self.incoming {
             Some(known) if known.0 == id => known,
             other => {
-                if self.shared.installing.load(Ordering::SeqCst) {
+                if self.shared.installing.load(Ordering::SeqCst) > 0 {
                     let why = "another snapshot is being installed here; try again";
                     return Err(Refusal::new(Code::Unavailable, why));
                 }

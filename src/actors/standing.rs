@@ -167,6 +167,14 @@ impl Standing {
         self.removed.load().is_some()
     }
 
+    /// Whether a node that belongs to a cluster has reason to ask whether it is a member: it was removed, as
+    /// far as it knows; or it was taken in and has heard of no members since, for if it was removed before
+    /// it could, nobody will tell it.
+    #[must_use]
+    pub fn may_be_out(&self) -> bool {
+        self.is_removed() || self.present.load().membership.members.is_empty()
+    }
+
     fn removed_sentence(&self, whence: &str) -> String {
         format!(
             "{} was removed from the cluster ({whence}); it waits until the seat may be taken again",
@@ -244,7 +252,7 @@ impl Present {
 mod tests {
     use super::*;
     use crate::kv;
-    use crate::raft::Index;
+    use crate::raft::{Index, Member};
 
     fn standing() -> Arc<Standing> {
         let own = Own { name: "raft-3".to_owned(), node_id: NodeId(3), boot: Boot(0).next(1) };
@@ -271,6 +279,21 @@ mod tests {
         assert_eq!((standing.is_removed(), standing.waiting()), (false, None));
         standing.note_removed("raft-1, which leads it, says so");
         assert!(!standing.is_removed(), "who knows a leader does not heed it");
+    }
+
+    #[test]
+    fn a_node_that_was_taken_in_asks_until_it_knows_the_members() {
+        let standing = standing();
+        let present = Present::clone(&standing.present());
+        standing.publish(Present { cluster_id: Some(ClusterId(7)), waiting: None, ..present });
+        assert!(standing.may_be_out(), "it may have been removed before it heard anything");
+        let member = Member { name: "raft-3".to_owned(), address: "h:1".to_owned() };
+        let membership = Arc::new(Membership::of_voters([(NodeId(3), member)].into()));
+        let present = Present::clone(&standing.present());
+        standing.publish(Present { membership, ..present });
+        assert!(!standing.may_be_out());
+        standing.note_removed("its own log says so");
+        assert!(standing.may_be_out());
     }
 
     #[test]

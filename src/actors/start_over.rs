@@ -76,8 +76,8 @@ fn say(path: &Path, aside: &Path) {
 /// Returns only if it cannot be done. What the process holds open ends with it, the lock of the old
 /// directory included.
 fn begin_anew() -> io::Error {
-    let own: PathBuf = match std::env::current_exe() {
-        Ok(own) => own,
+    let own = match std::env::current_exe() {
+        Ok(own) => executable(own),
         Err(error) => return error,
     };
     let mut arguments = std::env::args_os();
@@ -88,9 +88,28 @@ fn begin_anew() -> io::Error {
     command.args(arguments).exec()
 }
 
+/// The system's word for the executable of the asking process, whatever became of its file.
+const SELF: &str = "/proc/self/exe";
+
+/// What to execute: this executable's file, which gives the process its usual name; or, if an upgrade has
+/// replaced or removed that meanwhile, what runs now once more.
+fn executable(own: PathBuf) -> PathBuf {
+    if own.exists() { own } else { PathBuf::from(SELF) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_executable_that_was_removed_under_the_process_does_not_stop_it() {
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(executable(own.clone()), own);
+        // As Linux names it then (proc_pid_exe(5)).
+        let gone = own.with_file_name("srvraft (deleted)");
+        assert_eq!(executable(gone), Path::new(SELF));
+        assert_eq!(Path::new(SELF).canonicalize().unwrap(), own.canonicalize().unwrap());
+    }
 
     #[test]
     fn a_directory_that_is_set_aside_again_and_again_is_left_alone() {

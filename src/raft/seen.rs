@@ -47,8 +47,14 @@ impl SeenTable {
         self.lines.iter().map(|(id, seen)| (*id, *seen)).collect()
     }
 
+    /// A later life is not taken over if it contradicts the line: the boot of a directory that went back,
+    /// beside the term and the index that it has forgotten, would make one line of two lives, which
+    /// nothing contradicts any more.
     fn note(&mut self, id: NodeId, seen: Seen) {
         let line = self.lines.entry(id).or_default();
+        if seen.boot > line.boot && line.contradicts(seen).is_some() {
+            return;
+        }
         let merged = line.max(seen);
         self.changed |= merged != *line;
         *line = merged;
@@ -114,7 +120,8 @@ impl Node {
         self.finish()
     }
 
-    /// A peer's hello was accepted here; what it claims of itself is remembered.
+    /// A peer's hello was accepted here, or it has accepted this node's; what it claims of itself is
+    /// remembered.
     pub fn introduced(&mut self, peer: NodeId, claims: Seen) -> Effects {
         self.common.note_seen(peer, claims);
         self.finish()

@@ -86,6 +86,12 @@ pub struct HelloAck {
     /// Its boot counter.
     #[serde(default)]
     pub boot: Boot,
+    /// Its term, as in a hello.
+    #[serde(default)]
+    pub term: Term,
+    /// The highest index it ever acknowledged, as in a hello.
+    #[serde(default)]
+    pub acknowledged: Index,
     /// Calls it reads ahead on this connection before it waits for replies. Filled in by the server's
     /// transport.
     #[serde(default)]
@@ -129,6 +135,8 @@ impl HelloAck {
             cluster_id: None,
             node_id: None,
             boot: Boot::default(),
+            term: Term::default(),
+            acknowledged: Index::ZERO,
             max_inflight: 0,
         }
     }
@@ -180,8 +188,8 @@ mod tests {
         let ack = HelloAck { max_inflight: 9, ..HelloAck::new("raft-2") };
         assert_eq!(
             shown(&ack),
-            "\\x86\\xa7version\\x01\\xa4name\\xa6raft-2\\xaacluster_id\\xc0\\xa7node_id\\xc0\\xa4boot\\x00\
-             \\xacmax_inflight\\t"
+            "\\x88\\xa7version\\x01\\xa4name\\xa6raft-2\\xaacluster_id\\xc0\\xa7node_id\\xc0\\xa4boot\\x00\
+             \\xa4term\\x00\\xacacknowledged\\x00\\xacmax_inflight\\t"
         );
         assert_eq!(decode::<Hello>(&encode(&hello)), Ok(hello));
         assert_eq!(decode::<HelloAck>(&encode(&ack)), Ok(ack));

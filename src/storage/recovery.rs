@@ -103,8 +103,10 @@ fn to_begin_behind(
     let snapshot = file.id().last;
     match tail.term_at(snapshot, replay) {
         Some(term) if term == snapshot.term => Ok(None),
-        // An install replaces entries of earlier terms only: the snapshot's are committed (S10).
-        Some(term) if term > snapshot.term || replay.base.index == snapshot.index => {
+        // What is purged was committed, as the snapshot's end was. An entry that is not may be of a later
+        // term than the snapshot's end (Figure 8), but never of the newest one: whoever sent the snapshot
+        // led a later term than the entries that it replaces.
+        Some(term) if replay.base.index == snapshot.index || term >= tail.term(replay) => {
             let what = format!("the log holds term {term} where the snapshot ends with {snapshot}");
             Err(StorageError::damaged(&source.dir, 0, what))
         }

@@ -51,6 +51,12 @@ impl Tail {
         term
     }
 
+    /// The term of the hard state, once the records in here are counted.
+    pub(crate) fn term(&self, replay: &Replay) -> Term {
+        let hard_states = self.items.iter().filter(|item| item.kind == Kind::HardState);
+        hard_states.map(|item| item.id.term).fold(replay.hard_state.term, Term::max)
+    }
+
     /// Drops the log: of what was not verified only term and vote still count.
     pub(crate) fn begin_anew(&mut self, behind: LogId, replay: &mut Replay) -> Result<(), String> {
         for item in self.items.drain(..) {

@@ -11,7 +11,7 @@ use crate::codec::api::Code;
 use crate::codec::decode;
 use crate::codec::peer::{Chunk, ChunkReply};
 use crate::codec::snapshot::Encoder;
-use crate::raft::{Boot, LogId, NodeId, SnapshotId, Term};
+use crate::raft::{Boot, Index, LogId, NodeId, SnapshotId, Term};
 use crate::rpc::{Method, Responder};
 use crate::storage::{FaultyDisk, SnapshotFile, SnapshotHead};
 
@@ -137,11 +137,13 @@ async fn a_transfer_goes_on_after_a_restart_and_gives_way_to_another() {
     assert!(bench.receiver.holds(&first.head().meta), "what is complete stays");
 
     // While one is being installed no other takes its place.
-    bench.receiver.installing(true);
+    bench.receiver.installing(Index(40));
+    bench.receiver.installing(Index(60));
+    bench.receiver.installed(Index(40));
     let third = snapshot(80);
     let refusal = refused(bench.offer(chunk(third.id(), 0, Bytes::new()))).await;
     assert_eq!(refusal.code, Code::Unavailable);
-    bench.receiver.installing(false);
+    bench.receiver.installed(Index(60));
     assert_eq!(bench.ask(third.id()).await, state(0, false));
     assert_eq!(bench.ask(second.id()).await, state(0, false), "one transfer at a time");
 }

@@ -3,7 +3,10 @@
 
 use rand::Rng;
 
-use super::super::{Boot, NodeId, Seen};
+use super::super::message::{Heartbeat, ReadRound};
+use super::super::{Boot, Index, Message, NodeId, Seen, Term};
+use super::bare;
+use super::env::n;
 use super::storm::Storm;
 
 /// What came of the copies, so that the test can be seen to test something.
@@ -53,6 +56,27 @@ fn rewind(seed: u64, outcome: &mut Outcome) {
     }
     outcome.told += usize::from(!knowing.is_empty());
     outcome.unknowable += usize::from(lacks && knowing.is_empty());
+}
+
+#[test]
+fn the_boot_of_a_directory_put_back_is_not_taken_over_by_what_it_has_forgotten() {
+    let mut node = bare::node(3, 5, &[1]);
+    let (life, next) = (Boot(0).next(7), Boot(0).next(7).next(7));
+    let seen = |boot, term, index| Seen { boot, term: Term(term), acknowledged: Index(index) };
+    let known = seen(life, 5, 900);
+    let _ = node.introduced(n(2), known);
+    // A leader dials it, and is told by the acknowledgement what it is.
+    let put_back = seen(next, 4, 800);
+    let _ = node.introduced(n(2), put_back);
+    assert!(node.seen()[&n(2)].contradicts(put_back).is_some(), "its own hello is refused");
+    // Or a leader says so that remembers less of it.
+    let heartbeat =
+        Heartbeat { commit: Index(0), round: ReadRound(0), seen: vec![(n(2), put_back)] };
+    let _ = node.step(bare::from(3, 5, Message::Heartbeat(heartbeat)));
+    assert!(node.seen()[&n(2)].contradicts(put_back).is_some(), "its own hello is refused");
+    // The directory as it should be is taken for what it is.
+    let _ = node.introduced(n(2), seen(next, 5, 900));
+    assert_eq!(node.seen()[&n(2)], seen(next, 5, 900));
 }
 
 #[test]
