@@ -39,7 +39,7 @@ remove_keys() {
 }
 
 if [[ -n ${BALSA_CONTEXT:-} ]]; then
-    need_manifests
+    need_manifests "$SERVERS" "$CLIENT"
     find_context
     if ours statefulset raft srvraft; then k delete -f "$SERVERS" --ignore-not-found >&2; fi
     remove_client clientraft

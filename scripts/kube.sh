@@ -14,15 +14,8 @@ NAMESPACE=default
 # The manifests of the replicas and of the client pods; others for other images.
 SERVERS=${BALSA_SERVERS:-k8s/rendered/kind-servers.yaml} CLIENT=${BALSA_CLIENT:-k8s/rendered/kind-client.yaml}
 # How many seconds to wait for what a cluster does: a pod that is drawn, started, taken in and caught up; a worker that is
-# noticed as lost (some 45 s) or comes back.
-POD_READY=${BALSA_POD_READY:-240} WORKER_LOST=${BALSA_WORKER_LOST:-120} WORKER_BACK=${BALSA_WORKER_BACK:-240}
-
-need_engine() {
-    local why
-    need docker "install it, see https://docs.docker.com/get-docker/"
-    why=$(timeout 60 docker version --format '{{.Server.Version}}' 2>&1 >/dev/null) ||
-        die "no container engine answers: ${why:-docker version says nothing}. Start it, or check DOCKER_HOST and who may use its socket"
-}
+# noticed as lost (some 45 s) or comes back; replicas that are up, until they agree.
+POD_READY=${BALSA_POD_READY:-240} WORKER_LOST=${BALSA_WORKER_LOST:-120} WORKER_BACK=${BALSA_WORKER_BACK:-240} SETTLE=${BALSA_SETTLE:-120}
 
 need_kubectl() { need kubectl "install it, see https://kubernetes.io/docs/tasks/tools/"; }
 
@@ -50,24 +43,10 @@ find_context() {
     say "cluster: context $CONTEXT, namespace $NAMESPACE"
 }
 
-need_manifests() {
+need_manifests() { # FILE…
     local file
-    for file in "$SERVERS" "$CLIENT"; do
+    for file in "$@"; do
         [[ -r $file ]] || die "$file is missing: restore it, or name another by BALSA_SERVERS or BALSA_CLIENT"
-    done
-}
-
-# eventually SECONDS WHAT COMMAND…: asks once a second until the command succeeds. If it does not in time, says so, and
-# status 1.
-eventually() {
-    local limit=$1 what=$2 deadline=$((SECONDS + $1))
-    shift 2
-    until "$@"; do
-        if ((SECONDS >= deadline)); then
-            say "not within $limit s: $what"
-            return 1
-        fi
-        pause 1
     done
 }
 
@@ -180,11 +159,4 @@ client_test() {
     [[ $said == *SUCCESS* && $(pod_field clientraft '{.status.phase}') == Succeeded ]] || { say "the client's test failed"; return 1; }
     LEADER=$(sed -n 's/.*leader=\([0-9][0-9]*\).*/raft-\1/p' <<<"$said" | tail -n 1)
     [[ -n $LEADER ]] || { say "the client's test named no leader"; return 1; }
-}
-
-# Whether all voters of the membership are the seats that there should be, and no other change is under way.
-all_voters() {
-    local members count
-    count=$(replica_count) && members=$(enter -o json member list 2>/dev/null) || return 1
-    [[ $(grep -c '"role":"voter"' <<<"$members") == "$count" && $(grep -c '"role"' <<<"$members") == "$count" ]]
 }

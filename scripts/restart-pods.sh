@@ -27,8 +27,10 @@ esac
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=scripts/kube.sh
 . scripts/kube.sh
+# shellcheck source=scripts/agree.sh
+. scripts/agree.sh
 
-need_manifests
+need_manifests "$CLIENT"
 find_context current
 ours statefulset raft srvraft || die "there is no StatefulSet raft in context $CONTEXT: scripts/start.sh makes it"
 usable_client || die "the client pod cliente cannot be used; without it nobody can see whether the replicas are voters"
@@ -53,7 +55,7 @@ for seat in "${order[@]}" ${last:+"$last"}; do
     say "$seat is deleted"
     k delete pod "$seat" --wait=false >/dev/null
     if ! eventually "$POD_READY" "the new $seat is ready" pod_ready_anew "$seat" "$former" ||
-        ! eventually 120 "all replicas are voters" whole; then
+        ! eventually "$SETTLE" "all replicas are voters" whole; then
         placements >&2
         die "$seat did not come back; the others are left alone. kubectl describe pod $seat; kubectl logs $seat"
     fi

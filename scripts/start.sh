@@ -49,7 +49,7 @@ done
 # shellcheck source=scripts/image.sh
 . scripts/image.sh
 
-need_manifests
+need_manifests "$SERVERS" "$CLIENT"
 need_kubectl
 if [[ -z ${BALSA_CONTEXT:-} ]]; then
     need_engine
@@ -87,7 +87,7 @@ secret() {
         return
     fi
     for file in "$@"; do arguments+=("--from-file=$file"); done
-    k create secret generic "$name" "${arguments[@]}" --dry-run=client -o yaml |
+    k create secret generic "$name" "${arguments[@]}" --dry-run=client --output yaml |
         k label --local --filename - --output yaml "$MARK=$MAKER" |
         k apply --server-side --force-conflicts --field-manager=balsa-scripts --filename - >/dev/null
     say "${BOLD}ok${PLAIN} Secret $name"

@@ -29,9 +29,10 @@ four usually. What it cordons or stops it uncordons and starts again, however it
                       commands that stop and start a worker, which get its name as their last word
                       (default: docker stop, docker start)
   BALSA_CLIENT        the client pods' manifest (default: k8s/rendered/kind-client.yaml)
-  BALSA_POD_READY, BALSA_WORKER_LOST, BALSA_WORKER_BACK
-                      how many seconds to wait at most for a pod (240), for Kubernetes to notice that
-                      a worker is gone (120), and for a worker that starts again (240)
+  BALSA_POD_READY, BALSA_WORKER_LOST, BALSA_WORKER_BACK, BALSA_SETTLE
+                      how many seconds to wait at most for a pod (240), for Kubernetes to notice that a
+                      worker is gone (120), for a worker that starts again (240), and for replicas
+                      that are up to agree (120)
 HELP
 }
 
@@ -48,6 +49,8 @@ done
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=scripts/kube.sh
 . scripts/kube.sh
+# shellcheck source=scripts/agree.sh
+. scripts/agree.sh
 
 TITLES=(
     "all replicas run, each on a worker of its own"
@@ -147,39 +150,9 @@ apart() {
     [[ $(printf '%s\n' "${workers[@]}" | grep . | sort -u | wc -l) -eq ${#workers[@]} ]]
 }
 
-DIRECTORY=$(mktemp -d)
-at_exit "rm -rf '$DIRECTORY'"
-
-# Whether all replicas, as they answer themselves, have applied the same and hold the same map, and the same entry
-# wherever two of them still hold one: snapshots drop entries, at a point of each node's own.
-same_everywhere() {
-    local seat count first='' file files=()
-    count=$(replica_count) || return 1
-    enter -o json status >"$DIRECTORY/status" 2>/dev/null || return 1
-    [[ $(grep -c '"state_hash"' "$DIRECTORY/status") == "$count" ]] || return 1
-    [[ $(sed -n 's/.*"applied_index":\([0-9]*\).*"state_hash":"\([^"]*\)".*/\1 \2/p' "$DIRECTORY/status" | sort -u | wc -l) -eq 1 ]] || return 1
-    rm -f "$DIRECTORY"/raft-*
-    for seat in $(seats); do
-        file=$DIRECTORY/$seat
-        files+=("$file")
-        enter replication "$seat" >"$file" 2>/dev/null && [[ -s $file ]] || return 1
-        sed -n '/^-----/,$p' "$file" >"$file.map"
-        if [[ -z $first ]]; then first=$file.map; else cmp -s "$first" "$file.map" || return 1; fi
-    done
-    # A line of the log begins with its index in brackets.
-    ! awk '/^-----/ { nextfile } /^\[[0-9]+\]/ { if ($1 in seen && seen[$1] != $0) print; seen[$1] = $0 }' "${files[@]}" | grep -q .
-}
-
-show_content() {
-    local seat
-    for seat in $(seats); do
-        printf '  %s: %s\n' "$seat" "$(sed -n "s/.*\"name\":\"$seat\".*\"applied_index\":\([0-9]*\).*\"state_hash\":\"\([^\"]*\)\".*/applied up to \1, map \2/p" "$DIRECTORY/status")"
-    done
-}
-
 find_context current
 ours statefulset raft srvraft || die "there is no StatefulSet raft in context $CONTEXT: scripts/start.sh makes it"
-need_manifests
+need_manifests "$CLIENT"
 need_secrets
 need_workers
 
@@ -187,7 +160,7 @@ begin 1
 eventually "$POD_READY" "all replicas are ready" all_ready || failed "not all replicas are ready: kubectl describe pod raft-0; kubectl logs raft-0"
 apart || failed "two replicas are on one worker"
 usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
-eventually 120 "all replicas are voters" all_voters || failed "not all replicas are voters: kubectl exec cliente -- cltraft member list"
+eventually "$SETTLE" "all replicas are voters" all_voters || failed "not all replicas are voters: kubectl exec cliente -- cltraft member list"
 held
 
 begin 2
@@ -208,14 +181,15 @@ others=$(open_workers | wc -l)
 echo "pod $former on $worker is deleted${force[*]:+, by ${force[*]}}"
 k delete pod "$former" --wait=false "${force[@]}" >"$LIB_LOG" 2>&1 || failed "it cannot be deleted: $(cat "$LIB_LOG")"
 client_test || failed "the client's test without $former"
+[[ $LEADER != "$former" ]] || failed "nobody else was elected"
 echo "the leader is $LEADER"
 eventually "$POD_READY" "$former runs anew" pod_ready_anew "$former" "$uid" || failed "$former was not regenerated: kubectl describe pod $former; kubectl logs $former"
 uncordon
 [[ $(worker_of "$former") != "$worker" ]] || failed "$former is on $worker again"
 apart || failed "two replicas are on one worker"
 echo "$former was regenerated on $(worker_of "$former")"
-eventually 120 "all replicas are voters" all_voters || failed "$former is not a voter again"
-eventually 120 "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
+eventually "$SETTLE" "all replicas are voters" all_voters || failed "$former is not a voter again"
+eventually "$SETTLE" "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
 show_content
 client_test || failed "the client's test"
 echo "the leader is $LEADER"
@@ -242,8 +216,8 @@ else
     [[ $(worker_of "$former") != "$worker" ]] || failed "$former is said to run on $worker, which is stopped"
     apart || failed "two replicas are on one worker"
     usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
-    eventually 120 "all replicas are voters" all_voters || failed "$former is not a voter again"
-    eventually 120 "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
+    eventually "$SETTLE" "all replicas are voters" all_voters || failed "$former is not a voter again"
+    eventually "$SETTLE" "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
     show_content
 fi
 held
@@ -254,9 +228,9 @@ eventually "$WORKER_BACK" "worker $worker is ready" worker_ready "$worker" || fa
 eventually "$POD_READY" "all replicas are ready" all_ready || failed "not all replicas are ready"
 apart || failed "two replicas are on one worker"
 usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
-eventually 120 "all replicas are voters" all_voters || failed "not all replicas are voters"
+eventually "$SETTLE" "all replicas are voters" all_voters || failed "not all replicas are voters"
 client_test || failed "the client's test"
 echo "the leader is $LEADER"
-eventually 120 "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
+eventually "$SETTLE" "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
 show_content
 held
