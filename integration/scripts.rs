@@ -370,6 +370,12 @@ fn a_lost_key_fails_the_validation() {
 }
 
 #[test]
+fn a_lost_or_forged_write_fails_the_validation() {
+    fails_in(3, "lost-write", "an acknowledged write is not there");
+    fails_in(3, "forged-write", "and is read as");
+}
+
+#[test]
 fn a_pod_that_does_not_move_fails_the_validation() {
     fails_in(3, "ignores-cordon", "is on w1 again");
 }

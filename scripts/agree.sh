@@ -38,3 +38,33 @@ show_content() {
         printf '  %s: %s\n' "$seat" "$(sed -n "s/.*\"name\":\"$seat\".*\"applied_index\":\([0-9]*\).*\"state_hash\":\"\([^\"]*\)\".*/applied up to \1, map \2/p" "$DIRECTORY/status")"
     done
 }
+
+# A ledger: writes that were acknowledged, each under a key of its own. Whatever happens later, they are there.
+LEDGER=() LEDGER_PREFIX=validation/$$-$RANDOM
+
+# note: one more acknowledged write.
+note() {
+    local key=$LEDGER_PREFIX/${#LEDGER[@]} value=$RANDOM-$RANDOM
+    enter --timeout 45s put "$key" "$value" >/dev/null || { say "the write of $key was not acknowledged"; return 1; }
+    LEDGER+=("$key=$value")
+}
+
+# ledger_holds: whether each is read back as it was acknowledged.
+ledger_holds() {
+    local entry found
+    for entry in "${LEDGER[@]}"; do
+        found=$(enter --timeout 45s -o json get "${entry%%=*}") || { say "the read of ${entry%%=*} failed: $found"; return 1; }
+        if [[ $found != *"\"value\":\"${entry#*=}\""* ]]; then
+            say "${entry%%=*} was acknowledged with ${entry#*=}, and is read as: $found"
+            return 1
+        fi
+    done
+    echo "  ${#LEDGER[@]} acknowledged writes of this run are read back"
+}
+
+# forget: takes the ledger's keys out of the store.
+forget() {
+    local entry
+    for entry in "${LEDGER[@]}"; do enter delete "${entry%%=*}" >/dev/null 2>&1 || return 1; done
+    LEDGER=()
+}

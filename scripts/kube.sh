@@ -93,18 +93,29 @@ image_of() { k get "$1" "$2" --ignore-not-found -o 'jsonpath={.spec.template.spe
 # ours KIND NAME IMAGE: whether there is such an object; ends the script if it is not Balsa's.
 ours() {
     local image
-    image=$(image_of "$1" "$2") || die "kubectl get $1 $2 fails in context $CONTEXT"
+    image=$(image_of "$1" "$2" 2>/dev/null) || { pause 3 && image=$(image_of "$1" "$2"); } || die "kubectl get $1 $2 fails in context $CONTEXT"
     [[ -n $image ]] || return 1
     [[ ${image##*/} == "$3" || ${image##*/} == "$3":* || ${image##*/} == "$3"@* ]] ||
         die "$1 $2 in namespace $NAMESPACE runs $image, which is not Balsa's $3; it is left alone. Remove or rename it, or use another cluster"
 }
 
-replica_count() { k get statefulset raft -o 'jsonpath={.spec.replicas}'; }
+# How many replicas there should be: asked once, so that no later question that fails looks like none.
+REPLICAS=0
+find_replicas() {
+    REPLICAS=$(k get statefulset raft -o 'jsonpath={.spec.replicas}') && [[ $REPLICAS =~ ^[1-9][0-9]*$ ]] ||
+        die "StatefulSet raft in context $CONTEXT names no replicas: kubectl get statefulset raft"
+}
 
-# The pods raft-0, raft-1, …, those that the StatefulSet should have.
+# Their pods.
 seats() {
-    local count n
-    count=$(replica_count) && for ((n = 0; n < count; n++)); do printf 'raft-%d\n' "$n"; done
+    local n
+    for ((n = 0; n < REPLICAS; n++)); do printf 'raft-%d\n' "$n"; done
+}
+
+all_ready() {
+    local seat
+    ((REPLICAS > 0)) || return 1
+    for seat in $(seats); do pod_ready "$seat" || return 1; done
 }
 
 # Where everything runs, for the person.
@@ -128,7 +139,11 @@ fresh_client() {
     local name=$1 attempt worker
     remove_client "$name" || return 1
     for attempt in {1..8}; do
-        if pod_gone "$name"; then k apply -f "$CLIENT" >/dev/null || return 1; fi
+        # The file holds both pods, and the other one may be there in another form, which is no failure of this one.
+        if pod_gone "$name" && ! k apply -f "$CLIENT" >"$LIB_LOG" 2>&1 && pod_gone "$name"; then
+            say "pod $name cannot be made: $(tail -n 1 "$LIB_LOG")"
+            return 1
+        fi
         if eventually 30 "pod $name has started" client_started "$name"; then return 0; fi
         worker=$(worker_of "$name")
         if [[ -n $worker ]] && worker_not_ready "$worker"; then

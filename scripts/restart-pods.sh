@@ -33,17 +33,14 @@ esac
 need_manifests "$CLIENT"
 find_context current
 ours statefulset raft srvraft || die "there is no StatefulSet raft in context $CONTEXT: scripts/start.sh makes it"
+find_replicas
 usable_client || die "the client pod cliente cannot be used; without it nobody can see whether the replicas are voters"
 
 leader() { enter -o json status | grep '"is_leader":true' | sed -n 's/.*"name":"\([^"]*\)".*/\1/p' | head -n 1; }
 
-whole() {
-    local seat
-    for seat in $(seats); do pod_ready "$seat" || return 1; done
-    all_voters
-}
+whole() { all_ready && all_voters; }
 
-eventually 60 "all replicas are ready and voters" whole || {
+eventually "$SETTLE" "all replicas are ready and voters" whole || {
     placements >&2
     die "not all replicas are ready and voters, so none is restarted: another one less could be one too many"
 }

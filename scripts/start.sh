@@ -134,14 +134,10 @@ remove_former() {
     done
 }
 
-all_ready() {
-    local seat
-    for seat in $(seats); do pod_ready "$seat" || return 1; done
-}
-
 make_secrets
 remove_former
 k apply -f "$SERVERS" >&2
+find_replicas
 say "waiting until the replicas have founded a cluster and are ready"
 eventually "$POD_READY" "all replicas are ready" all_ready || {
     placements >&2

@@ -7,10 +7,11 @@ usage() {
 usage: scripts/test-containers.sh [--executables DIR] [--require] [--help]
 
 Builds both images, starts three replicas as containers under the names that they have in the StatefulSet,
-and checks after each step that the client's test passes and that all replicas hold the same:
+and checks after each step that the client's test passes, that every write acknowledged so far is read back,
+and that all replicas hold the same:
 
   - the leader's container is killed, and made again with an empty disk
-  - the new leader is cut off from the network, and joined again, at another address
+  - the new leader is cut off from the network, and joined again
   - five replicas, and three again
 
 Needs an engine, 20.10 or newer, and nothing from any registry. Where no engine answers it says so and
@@ -86,13 +87,13 @@ make_certificates() {
         done &&
         cp -r "$CERTS/made/client" "$CERTS/made/admin" "$CERTS/" && rm -rf "$CERTS/made" &&
         chmod 755 "$CERTS" && find "$CERTS" -name '*.key' -exec chmod 440 {} + &&
-        if [[ $(id -u) == 0 ]]; then chgrp -R 65532 "$CERTS"; fi
+        if [[ $(id -u) == 0 ]]; then chgrp -R "$OWNER" "$CERTS"; fi
 }
 
 # A container as a pod has it: no privilege, a root nobody writes to, the user of the image. Whoever is not
 # root cannot give files to that user, and runs the containers as themselves.
-AS=()
-if [[ $(id -u) != 0 ]]; then AS=(--user "$(id -u):$(id -g)"); fi
+AS=() OWNER=65532
+if [[ $(id -u) != 0 ]]; then AS=(--user "$(id -u):$(id -g)") OWNER=$(id -u); fi
 contain() { # NAME ARGUMENT…
     local name=$1
     shift
@@ -102,7 +103,7 @@ contain() { # NAME ARGUMENT…
 
 # Its disk lives as long as its container, as an emptyDir lives as long as its pod.
 start_replica() {
-    contain "$1" --detach --network-alias "$1.$DOMAIN" --network-alias "$DOMAIN" --tmpfs /var/lib/balsa:mode=1777 \
+    contain "$1" --detach --network-alias "$1.$DOMAIN" --network-alias "$DOMAIN" --tmpfs "/var/lib/balsa:uid=$OWNER,mode=0700" \
         --volume "$CERTS/raft:/etc/balsa/certs:ro" --env "BALSA_NAME=$1" --env "BALSA_SERVICE=$DOMAIN" --env BALSA_REPLICAS=3 \
         --env BALSA_DATA_DIR=/var/lib/balsa/data "$RUN/srvraft:latest" >/dev/null
 }
@@ -132,6 +133,7 @@ agree() {
     eventually 120 "all $COUNT replicas are voters" all_voters || die "the members: $(enter member list 2>&1)"
     eventually 60 "all replicas hold the same" same_everywhere || die "the replicas do not hold the same: $(enter status 2>&1)"
     show_content
+    ledger_holds || die "an acknowledged write is lost"
 }
 
 if [[ -z $from ]]; then
@@ -152,6 +154,7 @@ echo "=== three replicas found a cluster"
 for seat in $(seats); do start_replica "$seat"; done
 start_client
 client_test
+note || die "no write"
 agree
 
 echo "=== $LEADER, which leads, is killed, and made again with an empty disk"
@@ -160,6 +163,7 @@ docker kill "$RUN-$former" >/dev/null
 docker rm --volumes "$RUN-$former" >/dev/null
 client_test
 [[ $LEADER != "$former" ]] || die "nobody else was elected"
+note || die "no write without $former"
 start_replica "$former"
 agree
 client_test
@@ -169,6 +173,7 @@ former=$LEADER
 docker network disconnect "$RUN" "$RUN-$former"
 client_test
 [[ $LEADER != "$former" ]] || die "nobody else was elected"
+note || die "no write without $former"
 docker network connect --alias "$former.$DOMAIN" --alias "$DOMAIN" "$RUN" "$RUN-$former"
 agree
 client_test
@@ -179,6 +184,7 @@ start_replica raft-3
 start_replica raft-4
 agree
 client_test
+note || die "no write with five replicas"
 
 echo "=== three replicas again"
 COUNT=3

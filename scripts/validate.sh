@@ -17,8 +17,8 @@ with 0 only if all held:
      on another worker
   5  the worker comes back: all replicas hold the same entries and the same map
 
-Every connection is mutual TLS. It changes the keys of the client's test, and takes ten minutes at most,
-four usually. What it cordons or stops it uncordons and starts again, however it ends.
+Writes acknowledged meanwhile are read back after each fault. Every connection is mutual TLS. It changes
+the keys of the client's test and takes some five minutes; every wait has an end. What it cordons or stops it uncordons and starts again, however it ends.
 
   --force   delete the leader's pod with --grace-period=0 --force, as if it had vanished
 
@@ -138,20 +138,24 @@ need_secrets() {
     done
 }
 
-all_ready() {
-    local seat
-    for seat in $(seats); do pod_ready "$seat" || return 1; done
-}
-
 # Every replica on a worker of its own.
-apart() {
+on_own_workers() {
     local seat workers=()
     for seat in $(seats); do workers+=("$(worker_of "$seat")"); done
-    [[ $(printf '%s\n' "${workers[@]}" | grep . | sort -u | wc -l) -eq ${#workers[@]} ]]
+    [[ $(printf '%s\n' "${workers[@]}" | grep . | sort -u | wc -l) -eq $REPLICAS ]]
+}
+apart() { eventually 10 "each replica is on a worker of its own" on_own_workers; }
+
+# The pod, regenerated, is on another worker than before.
+moved() {
+    local now
+    now=$(worker_of "$1") && [[ -n $now && $now != "$2" ]] || failed "$1 is on $2 again"
+    echo "$1 was regenerated on $now"
 }
 
 find_context current
 ours statefulset raft srvraft || die "there is no StatefulSet raft in context $CONTEXT: scripts/start.sh makes it"
+find_replicas
 need_manifests "$CLIENT"
 need_secrets
 need_workers
@@ -166,6 +170,7 @@ held
 begin 2
 client_test || failed "the client's test"
 echo "the leader is $LEADER"
+note || failed "a write"
 held
 
 begin 3
@@ -176,21 +181,23 @@ if [[ $(k get node "$worker" -o 'jsonpath={.spec.unschedulable}') != true ]]; th
     k cordon "$worker" >/dev/null
 fi
 others=$(open_workers | wc -l)
-(($(replica_count) <= others)) ||
-    failed "besides $worker there are $others workers that take pods, too few for $(replica_count) replicas on workers of their own: add one"
+((REPLICAS <= others)) ||
+    failed "besides $worker there are $others workers that take pods, too few for $REPLICAS replicas on workers of their own: add one"
 echo "pod $former on $worker is deleted${force[*]:+, by ${force[*]}}"
 k delete pod "$former" --wait=false "${force[@]}" >"$LIB_LOG" 2>&1 || failed "it cannot be deleted: $(cat "$LIB_LOG")"
 client_test || failed "the client's test without $former"
 [[ $LEADER != "$former" ]] || failed "nobody else was elected"
+usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
+note || failed "a write without $former"
 echo "the leader is $LEADER"
 eventually "$POD_READY" "$former runs anew" pod_ready_anew "$former" "$uid" || failed "$former was not regenerated: kubectl describe pod $former; kubectl logs $former"
 uncordon
-[[ $(worker_of "$former") != "$worker" ]] || failed "$former is on $worker again"
+moved "$former" "$worker"
 apart || failed "two replicas are on one worker"
-echo "$former was regenerated on $(worker_of "$former")"
 eventually "$SETTLE" "all replicas are voters" all_voters || failed "$former is not a voter again"
 eventually "$SETTLE" "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
 show_content
+ledger_holds || failed "an acknowledged write is not there"
 client_test || failed "the client's test"
 echo "the leader is $LEADER"
 held
@@ -203,22 +210,25 @@ worker_command stop "$worker" || failed "worker $worker cannot be stopped"
 client_test || failed "the client's test with those that remain"
 [[ $LEADER != "$former" ]] || failed "$former still leads, although its worker is stopped"
 echo "the leader is $LEADER"
+usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
+note || failed "a write with those that remain"
+ledger_holds || failed "an acknowledged write is not there"
 eventually "$WORKER_LOST" "Kubernetes notices that $worker is gone" worker_not_ready "$worker" || failed "worker $worker is still called ready"
 if [[ -n $(k get statefulset raft -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}') ]]; then
     echo "$former stays where its volume is, and waits for its worker"
-elif (($(open_workers | wc -l) < $(replica_count))); then
+elif (($(open_workers | wc -l) < REPLICAS)); then
     echo "no worker is free for $former, which waits for its own"
 else
     # Kubernetes does not give a StatefulSet's pod up by itself, since it cannot know that it ended.
     k delete pod "$former" --grace-period=0 --force --wait=false >/dev/null 2>&1 || true
     eventually "$POD_READY" "$former runs anew" pod_ready_anew "$former" "$uid" || failed "$former was not regenerated: kubectl describe pod $former"
-    echo "$former was regenerated on $(worker_of "$former")"
-    [[ $(worker_of "$former") != "$worker" ]] || failed "$former is said to run on $worker, which is stopped"
+    moved "$former" "$worker"
     apart || failed "two replicas are on one worker"
     usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
     eventually "$SETTLE" "all replicas are voters" all_voters || failed "$former is not a voter again"
     eventually "$SETTLE" "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
     show_content
+    ledger_holds || failed "an acknowledged write is not there"
 fi
 held
 
@@ -233,4 +243,6 @@ client_test || failed "the client's test"
 echo "the leader is $LEADER"
 eventually "$SETTLE" "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
 show_content
+ledger_holds || failed "an acknowledged write is not there"
+forget || say "the keys below $LEDGER_PREFIX could not be deleted"
 held
