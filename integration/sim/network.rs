@@ -214,7 +214,8 @@ impl World {
             Some(life) if self.core(life).is_some() => {
                 let process = self.process(life).expect("it runs");
                 if process.id == hello.receiver {
-                    self.judge(life, &hello).map(|()| life)
+                    let claims = self.core(life).expect("it judges").claims();
+                    self.judge(life, &hello).map(|()| (life, claims))
                 } else {
                     Err(HelloRefusal::Elsewhere)
                 }
@@ -226,12 +227,18 @@ impl World {
     }
 
     /// A hello was taken, or not.
-    pub fn hello_answered(&mut self, life: Life, peer: NodeId, answer: Result<Life, HelloRefusal>) {
+    pub fn hello_answered(
+        &mut self,
+        life: Life,
+        peer: NodeId,
+        answer: Result<(Life, Seen), HelloRefusal>,
+    ) {
         let Some(raft) = self.raft_mut(life) else { return };
         raft.dialing.remove(&peer);
         match answer {
-            Ok(other) => {
+            Ok((other, claims)) => {
                 raft.links.insert(peer, other);
+                self.input(life, |core| core.introduced(peer, claims));
                 self.input(life, |core| core.greeted(peer));
             }
             Err(HelloRefusal::Elsewhere) => self.dial_soon(life, peer),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use balsa::raft::founding::{AskRound, Asked, Letter, Record};
 use balsa::raft::seats::JoinAnswer;
 use balsa::raft::{
-    Boot, ClusterId, Envelope, LogId, Node, NodeId, Options, RequestId, SnapshotMeta,
+    Boot, ClusterId, Envelope, LogId, Node, NodeId, Options, RequestId, Seen, SnapshotMeta,
 };
 use balsa::storage::MemoryDisk;
 use rand::rngs::SmallRng;
@@ -98,7 +98,7 @@ pub enum Event {
     FirstBatch(Life),
     Dial(Life, NodeId),
     Hello(super::network::Hello),
-    HelloAnswered(Life, NodeId, Result<Life, super::network::HelloRefusal>),
+    HelloAnswered(Life, NodeId, Result<(Life, Seen), super::network::HelloRefusal>),
     Start(SeatId),
     Client(usize),
     ClientTimeout(usize, u64),

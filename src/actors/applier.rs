@@ -207,7 +207,7 @@ impl Applier {
     fn take_over(&mut self, store: kv::Store, ctx: &mut Context<Self>) {
         let Some(wanted) = self.restoring.take() else { return };
         assert!(store.applied() >= wanted.last.index, "the snapshot that was installed (L8)");
-        self.store = store;
+        let former = std::mem::replace(&mut self.store, store);
         let applied = self.store.applied();
         self.target = self.target.max(applied);
         let behind = self.waiters.partition_point(|(index, _)| *index <= applied);
@@ -219,6 +219,7 @@ impl Applier {
         self.standing.snapshots.installed();
         self.standing.agreement.note(&[(applied, self.store.state_hash())]);
         self.publish();
+        release(former);
         self.serve_reads();
         self.report(0);
         if !self.busy {
@@ -236,6 +237,16 @@ impl Applier {
         for read in ready.into_values().flatten() {
             answer_read(&self.standing, &view, read, false);
         }
+    }
+}
+
+/// Gives a content back that was replaced, on a thread of its own: with many keys that takes longer than
+/// the connections of this arbiter, heartbeats among them, can be kept waiting.
+fn release(former: kv::Store) {
+    let releasing =
+        std::thread::Builder::new().name("snapshot-drop".to_owned()).spawn(move || drop(former));
+    if let Err(error) = releasing {
+        tracing::warn!(%error, "no thread to release the former state; it was done at once");
     }
 }
 

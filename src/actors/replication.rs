@@ -31,7 +31,7 @@ pub async fn page(
     let limit = if args.limit == 0 { PAGE_MAX } else { args.limit.min(PAGE_MAX) };
     let first = status.first;
     let from = Index(args.from).max(first);
-    let upto = Index((from.0 + u64::from(limit)).saturating_sub(1)).min(status.persisted);
+    let upto = last_of_page(from, limit, status.persisted);
     let mut lines = Vec::new();
     if from <= upto {
         let entries = match log.read(from.prev(), upto, LOG_BYTES_MAX).await {
@@ -62,4 +62,23 @@ pub async fn page(
         next_key,
         applied_index: content.view.applied(),
     }))
+}
+
+/// Where a page that begins at `from` ends at the latest; `from` is whatever the caller wants.
+fn last_of_page(from: Index, limit: u32, persisted: Index) -> Index {
+    Index(from.0.saturating_add(u64::from(limit)).saturating_sub(1)).min(persisted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_may_be_asked_for_from_anywhere() {
+        let last = |from, limit| last_of_page(Index(from), limit, Index(50)).0;
+        assert_eq!(last(0, 10), 9);
+        assert_eq!(last(11, 10), 20);
+        assert_eq!(last(45, 10), 50);
+        assert_eq!(last(u64::MAX, 1000), 50, "which is before its beginning: an empty page");
+    }
 }

@@ -8,7 +8,8 @@
 //! | timer | election timer | nothing may starve it |
 //!
 //! Besides the arbiters there are the disk thread, the log reader's, and those of snapshots: one that
-//! takes them, one that receives them, and one for each that is sent or loaded.
+//! takes them, one that receives them, one for each that is sent or loaded, and one for each state that a
+//! loaded one replaces.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,6 +59,9 @@ const WATCH: Duration = Duration::from_millis(500);
 
 /// How often a stopping leader looks whether another one leads.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How long a node that starts over lets its calls end.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How long a stop waits for the disk.
 const DISK_END: Duration = Duration::from_secs(10);
@@ -375,7 +379,8 @@ impl Handler<TakenIn> for Supervisor {
 
 impl Supervisor {
     /// Gives the leadership away, answers the calls in flight and finishes the disk, in this order. A
-    /// node that was asked to stop stays before that while the cluster needs it.
+    /// node that was asked to stop stays before that while the cluster needs it; one that starts over
+    /// finishes the disk before the calls.
     fn end(&self, stays: bool) -> impl Future<Output = ()> + use<> {
         let listener = self.plan.listener.clone();
         let running = self.running.as_ref();
@@ -390,12 +395,22 @@ impl Supervisor {
                 }
                 hand_over(&node, &standing, patience).await;
             }
-            // Calls in flight are answered first; the disk goes last, so that whatever they were told
-            // is on it.
-            let _ = listener.send(StopAccepting).await;
-            if let Some(storage) = storage {
-                limit_the_disks_end();
-                let _ = storage.send(FinishDisk).await;
+            let finish_disk = async {
+                if let Some(storage) = storage {
+                    limit_the_disks_end();
+                    let _ = storage.send(FinishDisk).await;
+                }
+            };
+            if stays {
+                // Calls in flight are answered first; the disk goes last, so that whatever they were told
+                // is on it.
+                let _ = listener.send(StopAccepting).await;
+                finish_disk.await;
+            } else {
+                // Without its disk it gives no vote, acknowledges nothing and wins no election: what it has
+                // forgotten counts no longer than it must (D17).
+                finish_disk.await;
+                let _ = tokio::time::timeout(FAREWELL, listener.send(StopAccepting)).await;
             }
         }
     }

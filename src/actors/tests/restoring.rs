@@ -15,8 +15,10 @@ use crate::codec::api::{Code, GetArgs, GetReply};
 use crate::codec::decode;
 use crate::codec::raft::{Direction, RaftCall, decode_envelope};
 use crate::kv;
+use crate::kv::command::Versioned;
+use crate::kv::restore::Restore as Restoring;
 use crate::raft::message::{Install, InstallReply};
-use crate::raft::{Boot, Entry, Index, LogId, Message, NodeId, Payload};
+use crate::raft::{Boot, Entry, Index, LogId, Message, NodeId, Payload, SnapshotMeta};
 use crate::rpc::{Method, Responder};
 
 use super::{NoReader, Reply, World, answered, eventually, meta, refused, still_waits, store_at};
@@ -97,7 +99,10 @@ struct Alone {
 }
 
 fn alone() -> Alone {
-    let store = store_at(LogId::new(1, 1));
+    alone_with(store_at(LogId::new(1, 1)))
+}
+
+fn alone_with(store: kv::Store) -> Alone {
     let own = Own { name: "raft-1".to_owned(), node_id: NodeId(1), boot: Boot(1) };
     let standing = Standing::new(own, store.view(), store.state_hash());
     let log = LogSource::start(Box::new(NoReader), Index(1), 1 << 20).unwrap();
@@ -157,4 +162,50 @@ async fn the_newer_of_two_snapshots_in_a_row_is_what_remains() {
     content.send(store_at(LogId::new(2, 20))).unwrap();
     eventually("the newer one", || standing.content().view.applied() == Index(20)).await;
     eventually("said once", || *heard.0.lock().unwrap() == [20]).await;
+}
+
+/// A value that says on which thread it was given back.
+struct Traced(Arc<Mutex<Option<String>>>);
+
+impl AsRef<[u8]> for Traced {
+    fn as_ref(&self) -> &[u8] {
+        b"value"
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() = std::thread::current().name().map(str::to_owned);
+    }
+}
+
+/// The state at this entry, as from a snapshot; its first value is this one.
+fn traced(last: LogId, value: Traced) -> kv::Store {
+    let like = store_at(last);
+    let frozen = like.freeze();
+    let mut restore = Restoring::new(frozen.revision());
+    let mut value = Some(Bytes::from_owner(value));
+    for (key, versioned) in frozen.entries_after(None) {
+        let value = value.take().unwrap_or_else(|| versioned.value.clone());
+        restore.entry(key.clone(), Versioned { value, ..versioned.clone() }).unwrap();
+    }
+    for session in frozen.sessions_after(0) {
+        restore.session(session).unwrap();
+    }
+    let SnapshotMeta { membership, membership_index, .. } = meta(last);
+    restore.finish(last, membership_index, membership, like.state_hash()).unwrap()
+}
+
+/// With many keys it takes longer than an election timeout, and heartbeats are read on this arbiter.
+#[actix_rt::test]
+async fn the_former_state_is_given_back_elsewhere() {
+    let thread = Arc::default();
+    let last = LogId::new(1, 3);
+    let store = traced(last, Traced(Arc::clone(&thread)));
+    let Alone { applier, content, standing, .. } = alone_with(store);
+    applier.deliver(Restore(meta(LogId::new(2, 10))));
+    content.send(store_at(LogId::new(2, 10))).unwrap();
+    eventually("it is restored", || standing.content().view.applied() == Index(10)).await;
+    eventually("it is given back", || thread.lock().unwrap().is_some()).await;
+    assert_eq!(thread.lock().unwrap().as_deref(), Some("snapshot-drop"));
 }
