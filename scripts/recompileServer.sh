@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the nodes' image and pushes it to the local registry.
+# Builds the nodes' image and pushes it to the local registry; --help tells the ways.
 set -euo pipefail
 
 # shellcheck source=scripts/lib.sh

@@ -9,6 +9,8 @@ usage: scripts/restart-pods.sh [--help]
 Deletes the replicas' pods one after the other, the leader's last, and each time waits until the new
 one is ready and a voter again. It begins only when all are, so that a majority answers all the time.
 
+go_statefulset.sh and go_pods.sh are the assignment's names for it.
+
 Never delete all pods at once on the kind overlay: with emptyDir a deleted pod's data is gone, and
 what the others do not hold is lost.
 
