@@ -301,6 +301,18 @@ fn started_again_it_begins_anew_and_keeps_foreign_secrets() {
 }
 
 #[test]
+fn replicas_that_do_not_become_ready_are_heard() {
+    let fake = Fake::new();
+    fake.write("faults", "never-ready\n");
+    let said = fake.run_with("start", &[], &[("BALSA_CONTEXT", "kind-balsa")]);
+    said.fails(1, "the replicas are not ready");
+    assert!(said.err.contains("the last words of raft-1"), "{said:#?}");
+    assert!(said.err.contains("an event of raft-1"), "{said:#?}");
+    assert!(!said.err.contains("the last words of raft-0"), "{said:#?}");
+    fake.run("validate", &[]).fails(1, "the last words of raft-1");
+}
+
+#[test]
 fn pods_are_restarted_one_at_a_time_and_the_leader_last() {
     let fake = Fake::started();
     let said = fake.run("restart-pods", &[]);

@@ -124,6 +124,18 @@ placements() {
         awk 'NR == 1 || $1 ~ /^(raft-[0-9]+|clientraft|cliente)$/ { print "  " $0 }'
 }
 
+# What the replicas that are not ready wait for, in Kubernetes' words and in their own: a missing Secret, an image, a certificate
+# that has expired.
+why_not_ready() {
+    local seat
+    for seat in $(seats); do
+        if pod_ready "$seat"; then continue; fi
+        say "--- $seat: $(pod_field "$seat" '{.status.conditions[?(@.status=="False")].message} {.status.containerStatuses[0].state}')"
+        k get events --field-selector "involvedObject.name=$seat,type=Warning" -o 'jsonpath={range .items[*]}{.message}{"\n"}{end}' 2>/dev/null | tail -n 3 >&2 || true
+        { k logs "$seat" --tail=5 2>/dev/null || k logs "$seat" --previous --tail=5 2>/dev/null; } >&2 || true
+    done
+}
+
 remove_client() {
     ours pod "$1" cltraft || return 0
     k delete pod "$1" --ignore-not-found --grace-period=0 --force --wait=false >/dev/null 2>&1 || true

@@ -141,7 +141,8 @@ find_replicas
 say "waiting until the replicas have founded a cluster and are ready"
 eventually "$POD_READY" "all replicas are ready" all_ready || {
     placements >&2
-    die "the replicas are not ready. kubectl describe pod raft-0 says what Kubernetes waits for, kubectl logs raft-0 what the node waits for"
+    why_not_ready
+    die "the replicas are not ready; what they wait for is above. More: kubectl describe pod raft-0; kubectl logs raft-0"
 }
 k apply -f "$CLIENT" >&2
 say "the client's test, kubectl logs clientraft:"

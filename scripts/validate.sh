@@ -161,7 +161,10 @@ need_secrets
 need_workers
 
 begin 1
-eventually "$POD_READY" "all replicas are ready" all_ready || failed "not all replicas are ready: kubectl describe pod raft-0; kubectl logs raft-0"
+eventually "$POD_READY" "all replicas are ready" all_ready || {
+    why_not_ready
+    failed "not all replicas are ready; what they wait for is above"
+}
 apart || failed "two replicas are on one worker"
 usable_client || failed "the client pod cliente cannot be used: kubectl describe pod cliente"
 eventually "$SETTLE" "all replicas are voters" all_voters || failed "not all replicas are voters: kubectl exec cliente -- cltraft member list"
