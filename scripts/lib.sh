@@ -34,6 +34,20 @@ trap 'exit 143' TERM
 exec {LIB_PAUSE}<> <(:)
 pause() { read -rt "$1" -u "$LIB_PAUSE" _ || true; }
 
+# eventually SECONDS WHAT COMMAND…: asks once a second until the command succeeds. If it does not in time, says so, and
+# status 1.
+eventually() {
+    local limit=$1 what=$2 deadline=$((SECONDS + $1))
+    shift 2
+    until "$@"; do
+        if ((SECONDS >= deadline)); then
+            say "not within $limit s: $what"
+            return 1
+        fi
+        pause 1
+    done
+}
+
 LIB_TICKER=
 lib_stop_ticker() {
     [[ -z $LIB_TICKER ]] && return
@@ -83,4 +97,12 @@ LEFT_OUT=()
 left_out() {
     LEFT_OUT+=("$1: $2")
     say "${BOLD}left out${PLAIN} $1: $2"
+}
+
+# A container engine that answers.
+need_engine() {
+    local why
+    need docker "install it, see https://docs.docker.com/get-docker/"
+    why=$(timeout 60 docker version --format '{{.Server.Version}}' 2>&1 >/dev/null) ||
+        die "no container engine answers: ${why:-docker version says nothing}. Start it, or check DOCKER_HOST and who may use its socket"
 }

@@ -312,7 +312,7 @@ pub(crate) fn top_level_is_complete(tree: &[File]) -> Findings {
 pub(crate) fn scripts_are_careful(tree: &[File]) -> Findings {
     let mut findings = Findings::new();
     for file in tree {
-        let sourced = file.name() == "lib.sh";
+        let sourced = !file.executable && file.text.starts_with("# shellcheck shell=bash\n");
         let script = file.path.starts_with("scripts/") && file.path.ends_with(".sh");
         if !script && file.path != ".ci/run" {
             continue;
