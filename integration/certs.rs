@@ -5,6 +5,12 @@
 
 #[path = "certs/bad.rs"]
 mod bad;
+#[path = "certs/changes.rs"]
+mod changes;
+#[path = "certs/lists.rs"]
+mod lists;
+#[path = "certs/refusals.rs"]
+mod refusals;
 #[path = "certs/secrets.rs"]
 mod secrets;
 #[path = "certs/tools.rs"]
@@ -17,12 +23,14 @@ use std::process::{Command, Output as Finished};
 
 use balsa::certs::layout::ca_dir;
 use balsa::certs::{
-    Authority, CertsError, Facts, Issued, Presented, Profile, Purpose, RawParams, Validity, show,
-    verify,
+    Authority, CertsError, Facts, Issued, Presented, Profile, Purpose, RawParams, Validity, Which,
+    Whose, show, show_lists, verify,
 };
 use balsa::cli::certs::{
-    CertsCommand, Failure, InitOptions, IssueOptions, Output, ShowOptions, run,
+    CertsCommand, Change, ChangeOptions, Failure, InitOptions, IssueOptions, Output, ShowOptions,
+    Step, run,
 };
+use balsa::cli::lang::Lang;
 use balsa::identity::{Identity, Role};
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
@@ -57,7 +65,7 @@ fn by_the_recipe(out: &Path) {
     bash.args(["-c", &steps.concat()]).current_dir(root).env("OUT", out);
     let finished = bash.output().expect("bash");
     assert!(finished.status.success(), "{}", said(&finished));
-    assert_eq!(said(&finished).matches("tls.crt: OK").count(), 8, "{}", said(&finished));
+    assert_eq!(said(&finished).matches("tls.crt: OK").count(), 9, "{}", said(&finished));
 }
 
 const MAKERS: [(&str, Maker); 3] =
@@ -74,6 +82,7 @@ fn openssl_verifies_every_certificate_for_its_purpose_and_no_other() {
             ("raft-2", true),
             ("client", false),
             ("admin", false),
+            ("monitor", false),
         ] {
             let dir = out.path().join(name);
             assert!(accepts(&dir, &["-purpose", "sslclient"]), "{maker}: {name} as a client");
@@ -125,7 +134,7 @@ fn openssl_reads_in_the_text_what_design_section_6_asks_for() {
             "X509v3 Basic Constraints: critical\n                CA:TRUE, pathlen:0\n",
             "X509v3 Key Usage: critical\n                Certificate Sign, CRL Sign\n",
             "X509v3 Subject Key Identifier",
-            "Subject: O = balsa, CN = Balsa CA\n",
+            "Subject: O = balsa, CN = Balsa CA ",
             "NIST CURVE: P-256\n",
             "Signature Algorithm: ecdsa-with-SHA256\n",
         ] {
@@ -137,6 +146,7 @@ fn openssl_reads_in_the_text_what_design_section_6_asks_for() {
             ("raft-2", "node", "TLS Web Server Authentication, TLS Web Client Authentication\n"),
             ("client", "client", "TLS Web Client Authentication\n"),
             ("admin", "admin", "TLS Web Client Authentication\n"),
+            ("monitor", "monitor", "TLS Web Client Authentication\n"),
         ] {
             let leaf = text(&out.path().join(name).join("tls.crt"));
             for line in [
@@ -161,7 +171,7 @@ fn our_reader_finds_the_same_in_both_and_nothing_to_object_to() {
     let ours = temp();
     by_rcgen(ours.path());
     let ours = shown(ours.path());
-    assert_eq!(ours.len(), 11, "the CA's own, and two in each of five directories");
+    assert_eq!(ours.len(), 13, "the CA's own, and two in each of six directories");
     for (maker, make) in MAKERS {
         let theirs = temp();
         make(theirs.path());
@@ -211,7 +221,7 @@ fn keys_are_for_the_owner_alone_and_openssl_can_use_them() {
         make(out.path());
         assert_eq!(mode(&ca_dir(out.path())), 0o700, "{maker}");
         assert_eq!(mode(&out.path().join("ca/ca.key")), 0o600, "{maker}");
-        for name in ["raft-0", "raft-1", "raft-2", "client", "admin"] {
+        for name in ["raft-0", "raft-1", "raft-2", "client", "admin", "monitor"] {
             let key = out.path().join(name).join("tls.key");
             assert_eq!(mode(&key), 0o600, "{maker}: {name}");
             let pem = fs::read_to_string(&key).expect("the key");
@@ -222,9 +232,13 @@ fn keys_are_for_the_owner_alone_and_openssl_can_use_them() {
             let checked = openssl(&["pkey", "-in", arg(&key), "-noout", "-check"]);
             assert!(checked.status.success(), "{maker}: {}", said(&checked));
             // The CA's key is in the CA's directory and nowhere else.
-            assert_eq!(names(&out.path().join(name)), ["ca.crt", "tls.crt", "tls.key"], "{maker}");
+            assert_eq!(
+                names(&out.path().join(name)),
+                ["ca.crl", "ca.crt", "tls.crt", "tls.key"],
+                "{maker}"
+            );
         }
-        let all = ["admin", "ca", "client", "raft-0", "raft-1", "raft-2"];
+        let all = ["admin", "ca", "client", "monitor", "raft-0", "raft-1", "raft-2"];
         assert_eq!(names(out.path()), all, "{maker}: something half-made was left");
     }
 }
@@ -245,7 +259,10 @@ fn running_again_keeps_every_byte_and_makes_only_what_is_missing() {
     let before = content(&out);
     let report = init(&InitOptions { nodes: 5, ..options(&out) }).expect("init");
     assert_eq!(actions(&report, "created"), ["raft-3", "raft-4"]);
-    assert_eq!(actions(&report, "kept"), ["ca", "raft-0", "raft-1", "raft-2", "client", "admin"]);
+    assert_eq!(
+        actions(&report, "kept"),
+        ["ca", "raft-0", "raft-1", "raft-2", "client", "admin", "monitor"]
+    );
     let after = content(&out);
     assert!(before.iter().all(|file| after.contains(file)), "a file that was there has changed");
     assert!(accepts(&out.join("raft-4"), &["-purpose", "sslserver"]));
@@ -266,7 +283,7 @@ fn a_kept_certificate_that_lacks_what_is_asked_for_is_named() {
     let old_key = fs::read(out.path().join("raft-0/tls.key")).expect("the key");
     let report = init(&InitOptions { force: true, ..more }).expect("init");
     assert_eq!(actions(&report, "kept"), ["ca"], "a CA is never replaced");
-    assert_eq!(actions(&report, "replaced").len(), 5);
+    assert_eq!(actions(&report, "replaced").len(), 6);
     assert!(report.iter().all(|one| one["warnings"] == serde_json::json!([])), "{report:#?}");
     assert_eq!(ca, fs::read(out.path().join("ca/ca.crt")).expect("the CA"));
     assert_ne!(old_key, fs::read(out.path().join("raft-0/tls.key")).expect("the key"));
@@ -285,7 +302,10 @@ fn two_at_once_make_one_ca() {
     for presented in shown(out.path()) {
         assert_eq!(presented.problems, Vec::<String>::new(), "{}", presented.path.display());
     }
-    assert_eq!(names(out.path()), ["admin", "ca", "client", "raft-0", "raft-1", "raft-2"]);
+    assert_eq!(
+        names(out.path()),
+        ["admin", "ca", "client", "monitor", "raft-0", "raft-1", "raft-2"]
+    );
 }
 
 #[test]
@@ -446,8 +466,9 @@ fn show_prints_one_object_a_line_or_text_with_the_same_facts() {
     by_rcgen(out.path());
     let command = CertsCommand::Show(ShowOptions { paths: vec![out.path().join("raft-0")] });
     let lines = report(&command).expect("show");
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.len(), 3, "the CA, the node, and the list");
     assert_eq!(lines[0]["ca"], true);
+    assert_eq!(lines[2]["revoked"], serde_json::json!([]));
     let node = &lines[1];
     assert_eq!(node["identity"]["role"], "node");
     assert_eq!(node["identity"]["name"], "raft-0");
@@ -457,7 +478,7 @@ fn show_prints_one_object_a_line_or_text_with_the_same_facts() {
     assert!(node["not_after"].as_str().is_some_and(|t| t.ends_with('Z')), "{node}");
 
     let mut text = Vec::new();
-    run(&command, Output::Text, &mut text).expect("show");
+    run(&command, Output::Text, Lang::En, &mut text).expect("show");
     let text = String::from_utf8(text).expect("UTF-8");
     for word in ["balsa://balsa/node/raft-0", "serverAuth", "path length 0", "localhost", "::1"] {
         assert!(text.contains(word), "{word} is missing in\n{text}");

@@ -4,12 +4,20 @@
 //!
 //! Each rule stands here twice: once against the objects, and against objects that break it.
 
+#[path = "manifests/components.rs"]
+mod components;
+#[path = "manifests/fields.rs"]
+mod fields;
+#[path = "manifests/issued.rs"]
+mod issued;
+#[path = "manifests/monitoring.rs"]
+mod monitoring;
 #[path = "manifests/objects.rs"]
 mod objects;
 #[path = "manifests/rules.rs"]
 mod rules;
 
-use objects::{FILES, Object, folder, read, rendered};
+use objects::{FILES, MANAGED, Object, folder, read, rendered};
 use rules::Findings;
 use serde_json::{Value, json};
 
@@ -24,6 +32,13 @@ fn holds(rule: Rule) {
 /// Puts a value at a place of one object in both overlays. Null is as good as nothing there.
 fn with(part: &str, name: &str, pointer: &str, value: &Value) -> Vec<Object> {
     let mut objects = rendered();
+    let found = put(&mut objects, part, name, pointer, value);
+    assert_eq!(found, 2, "{part} {name} is in both overlays");
+    objects
+}
+
+/// Puts a value at a place of each object of that kind and name, and counts them.
+fn put(objects: &mut [Object], part: &str, name: &str, pointer: &str, value: &Value) -> usize {
     let mut found = 0;
     for object in objects.iter_mut().filter(|o| o.kind() == part && o.name() == name) {
         found += 1;
@@ -36,8 +51,7 @@ fn with(part: &str, name: &str, pointer: &str, value: &Value) -> Vec<Object> {
             _ => panic!("{}: there is no {parent}", object.label()),
         }
     }
-    assert_eq!(found, 2, "{part} {name} is in both overlays");
-    objects
+    found
 }
 
 /// Objects with this value at that place break the rule, in at least one of the overlays.
@@ -85,6 +99,9 @@ fn replicas_are_apart_and_start_together() {
     let first = "/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/0";
     breaks(rule, SET, &pod(&format!("{first}/topologyKey")), json!("topology.kubernetes.io/zone"));
     breaks(rule, SET, &pod(&format!("{first}/labelSelector/matchLabels/app")), json!("other"));
+    breaks(rule, SET, &pod("/tolerations"), Value::Null);
+    breaks(rule, SET, &pod("/tolerations/1/tolerationSeconds"), json!(300));
+    breaks(rule, SET, &pod("/tolerations/0/effect"), Value::Null);
 }
 
 #[test]
@@ -121,6 +138,7 @@ fn the_executables_understand_their_settings() {
     breaks(rule, SET, &container("/env/3/value"), json!("5"));
     breaks(rule, SET, &container("/env/4/name"), json!("DATA_DIR"));
     breaks(rule, SET, &container("/env/5/value"), json!("/certs"));
+    breaks(rule, SET, &container("/env/6/value"), json!("0.0.0.0:6002"));
     let test = "Pod clientraft";
     breaks(rule, test, "/spec/containers/0/command", json!(["/usr/local/bin/cltraft", "test"]));
     breaks(rule, test, "/spec/containers/0/env/1/value", json!("raft-0:6000"));
@@ -192,6 +210,7 @@ fn evictions_leave_a_quorum() {
     breaks(rule, budget, "/spec/minAvailable", json!("60%"));
     breaks(rule, budget, "/spec/maxUnavailable", json!(1));
     breaks(rule, budget, "/spec/selector/matchLabels/app", json!("other"));
+    breaks(rule, budget, "/spec/unhealthyPodEvictionPolicy", json!("AlwaysAllow"));
     let five = with("StatefulSet", "raft", "/spec/replicas", &json!(5));
     assert_eq!(rule(&five).len(), 2, "the budget follows the replicas");
 }
@@ -282,12 +301,15 @@ fn every_rendered_file_is_looked_at() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, FILES);
+    let mut looked_at = [&FILES[..], &MANAGED[..]].concat();
+    looked_at.sort_unstable();
+    assert_eq!(names, looked_at);
 }
 
 #[test]
-fn a_base_and_overlays_hold_one_object_a_file() {
-    let mut folders = vec![folder().with_file_name("base"), folder().with_file_name("overlays")];
+fn every_source_holds_one_object_a_file() {
+    let mut folders: Vec<_> =
+        ["base", "components", "overlays"].map(|name| folder().with_file_name(name)).into();
     let mut files = 0;
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -307,7 +329,7 @@ fn a_base_and_overlays_hold_one_object_a_file() {
             assert!(
                 name == "kustomization"
                     || name == full
-                    || path.components().any(|c| c.as_os_str() == "overlays") && patch,
+                    || !path.components().any(|c| c.as_os_str() == "base") && patch,
                 "{} holds {full}",
                 path.display()
             );

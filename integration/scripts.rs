@@ -7,12 +7,14 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
 use tempfile::TempDir;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// What a person types.
-const SCRIPTS: [&str; 9] = [
+const SCRIPTS: [&str; 12] = [
+    "build-static",
     "close_cl",
     "go_pods",
     "go_statefulset",
@@ -21,6 +23,8 @@ const SCRIPTS: [&str; 9] = [
     "recompileServer",
     "restart-pods",
     "start",
+    "test",
+    "test-containers",
     "validate",
 ];
 
@@ -53,7 +57,7 @@ impl Fake {
         for worker in ["control", "w1", "w2", "w3", "w4"] {
             fake.write(&format!("workers/{worker}/ready"), "True\n");
         }
-        for directory in ["pods", "secrets", "running"] {
+        for directory in ["pods", "secrets", "secret-data", "running"] {
             fs::create_dir(fake.path(directory)).expect("a directory");
         }
         for (file, content) in [
@@ -67,6 +71,7 @@ impl Fake {
         ] {
             fake.write(file, content);
         }
+        fake.write("ca.crt", &certificate(2999));
         // What makes certificates is not what is tested here.
         fake.write("cltraft", CERTIFICATE_MAKER);
         fs::set_permissions(fake.path("cltraft"), fs::Permissions::from_mode(0o755))
@@ -77,10 +82,15 @@ impl Fake {
     /// With three replicas and the client pods, as `start.sh` leaves it.
     fn started() -> Self {
         let fake = Self::new();
-        let said = fake.run_with("start", &[], &[("BALSA_CONTEXT", "kind-balsa")]);
+        let said = fake.start();
         assert_eq!(said.code, Some(0), "{said:#?}");
         fake.write("calls", "");
         fake
+    }
+
+    /// `start.sh` on the cluster that is there.
+    fn start(&self) -> Said {
+        self.run_with("start", &[], &[("BALSA_CONTEXT", "kind-balsa")])
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -187,15 +197,36 @@ const TOOLS: [&str; 16] = [
     "timeout", "cat", "rm", "uname", "ls", "tr",
 ];
 
-/// `cltraft certs init --out DIR …`, as far as `start.sh` looks at it.
+/// `cltraft certs init --k8s --out DIR …`, as far as `start.sh` looks at it: each file of a Secret holds the
+/// certificate that the test has put into `ca.crt`.
 const CERTIFICATE_MAKER: &str = r#"#!/usr/bin/env bash
 set -euo pipefail
 while [[ $1 != --out ]]; do shift; done
-for who in raft-{0..6} client admin; do
-    mkdir -p "$2/$who"
-    for file in ca.crt tls.crt tls.key; do echo "$who" >"$2/$who/$file"; done
+mkdir -p "$2/ca" "$2/k8s"
+cp "$FAKE/ca.crt" "$2/ca/"
+secret() {
+    local name=$1 file
+    shift
+    printf 'kind: Secret\nmetadata:\n  name: "%s"\ndata:\n' "$name"
+    for file in "$@"; do printf '  "%s": %s\n' "$file" "$(base64 <"$FAKE/ca.crt" | tr -d '\n')"; done
+}
+secret raft-certs ca.crt raft-{0..6}.{crt,key} >"$2/k8s/raft-certs.yaml"
+for name in client admin; do
+    secret "$name-certs" ca.crt tls.crt tls.key >"$2/k8s/$name-certs.yaml"
 done
 "#;
+
+fn base64_of(text: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// A certificate whose time ends with this year.
+fn certificate(last_year: i32) -> String {
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.not_after = rcgen::date_time_ymd(last_year, 12, 31);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    parameters.self_signed(&key).expect("a certificate").pem()
+}
 
 #[test]
 fn every_script_helps_and_refuses_what_it_does_not_know() {
@@ -237,6 +268,36 @@ fn an_engine_or_a_cluster_that_does_not_answer_is_one_message() {
     }
     fake.run_with("validate", &[], &[("BALSA_CONTEXT", "elsewhere")])
         .fails(1, "kubectl knows no context elsewhere");
+}
+
+/// Left out is not passed: it is said in capitals, and is an error for whoever requires it.
+#[test]
+fn without_an_engine_the_test_with_containers_is_left_out_loudly() {
+    let fake = Fake::new();
+    fake.write("faults", "no-engine\n");
+    let said = fake.run("test-containers", &[]);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.err.contains("left out THE TEST WITH CONTAINERS"), "{said:#?}");
+    let engine = "no container engine answers: Cannot connect to the Docker daemon";
+    fake.run("test-containers", &["--require"]).fails(1, engine);
+    let path = fake.path_with(&[]);
+    fake.run_in(&path, "test-containers", &["--require"], &[]).fails(1, "docker is missing");
+}
+
+#[test]
+fn executables_that_no_image_could_run_are_told_before_anything_is_made() {
+    let fake = Fake::new();
+    let directory = fake.path("bin");
+    let directory = directory.to_str().expect("UTF-8");
+    fake.run("test-containers", &["--executables", directory]).fails(1, "there is no directory");
+    fake.write("bin/other", "");
+    fake.run("test-containers", &["--executables", directory]).fails(1, "bin/srvraft is missing");
+    for name in ["srvraft", "cltraft"] {
+        fs::copy("/proc/self/exe", fake.path(&format!("bin/{name}"))).expect("a copy");
+    }
+    let dynamic = "srvraft asks for a dynamic loader; it is not static";
+    fake.run("test-containers", &["--executables", directory]).fails(1, dynamic);
+    assert!(!fake.called("docker build") && !fake.called("docker run"), "{}", fake.read("calls"));
 }
 
 #[test]
@@ -287,24 +348,74 @@ fn what_was_made_here_is_removed_and_twice_is_no_error() {
 }
 
 #[test]
-fn started_again_it_begins_anew_and_keeps_foreign_secrets() {
+fn started_again_it_begins_anew_and_replaces_no_secret() {
     let fake = Fake::started();
     let former = fake.read("pods/raft-0/uid");
+    let secret = fake.read("secret-data/raft-certs");
     fake.write("secrets/admin-certs", "somebody\n");
-    let said = fake.run_with("start", &[], &[("BALSA_CONTEXT", "kind-balsa")]);
+    fs::remove_file(fake.path("secrets/client-certs")).expect("the Secret");
+    let said = fake.start();
     assert_eq!(said.code, Some(0), "{said:#?}");
     assert!(said.err.contains("it is deleted, and begun anew"), "{said:#?}");
-    assert!(said.err.contains("Secret admin-certs was not made here"), "{said:#?}");
+    for name in ["raft-certs", "admin-certs"] {
+        let kept = format!("Secret {name} is there already; it is used as it is");
+        assert!(said.err.contains(&kept), "{said:#?}");
+    }
+    assert!(said.err.contains("ok Secret client-certs"), "{said:#?}");
     assert_ne!(fake.read("pods/raft-0/uid"), former);
     assert_eq!(fake.read("secrets/admin-certs"), "somebody\n");
-    assert_eq!(fake.read("secrets/raft-certs"), "scripts\n");
+    assert_eq!(fake.read("secrets/client-certs"), "scripts\n");
+    assert_eq!(fake.read("secret-data/raft-certs"), secret);
+}
+
+#[test]
+fn a_secret_with_which_nothing_could_start_is_told_before_anything_is_touched() {
+    let expired = base64_of(&certificate(2001));
+    for (name, file, with) in [
+        ("raft-certs", "raft-1.crt", Some(expired.as_str())),
+        ("client-certs", "tls.crt", Some(&expired)),
+        ("admin-certs", "tls.crt", Some("bm8gY2VydGlmaWNhdGUK")),
+        ("raft-certs", "raft-2.key", None),
+        ("client-certs", "ca.crt", None),
+    ] {
+        let fake = Fake::started();
+        let data = fake.read(&format!("secret-data/{name}"));
+        let lines = data.lines().filter_map(|line| {
+            let (what, _) = line.split_once(' ').expect("a file and its content");
+            if what != file { Some(line.to_owned()) } else { with.map(|it| format!("{file} {it}")) }
+        });
+        let changed: Vec<_> = lines.collect();
+        fake.write(&format!("secret-data/{name}"), &format!("{}\n", changed.join("\n")));
+        let said = fake.start();
+        let why = if with.is_some() {
+            format!("and {file} in it has expired")
+        } else {
+            format!("lacks {file};")
+        };
+        said.fails(1, &why);
+        assert!(
+            said.err.contains(&format!("error: Secret {name} in namespace default")),
+            "{said:#?}"
+        );
+        assert!(!fake.called("delete") && !fake.called("apply"), "{}", fake.read("calls"));
+    }
+}
+
+#[test]
+fn secrets_of_another_ca_are_not_mixed_with_ours() {
+    let fake = Fake::started();
+    fs::remove_file(fake.path("secrets/client-certs")).expect("the Secret");
+    fs::remove_dir_all(fake.path("keys")).expect("the certificates");
+    fake.write("ca.crt", &certificate(2998));
+    fake.start().fails(1, "is of another CA than that in");
+    assert!(!fake.called("delete") && !fake.called("create"), "{}", fake.read("calls"));
 }
 
 #[test]
 fn replicas_that_do_not_become_ready_are_heard() {
     let fake = Fake::new();
     fake.write("faults", "never-ready\n");
-    let said = fake.run_with("start", &[], &[("BALSA_CONTEXT", "kind-balsa")]);
+    let said = fake.start();
     said.fails(1, "the replicas are not ready");
     assert!(said.err.contains("the last words of raft-1"), "{said:#?}");
     assert!(said.err.contains("an event of raft-1"), "{said:#?}");

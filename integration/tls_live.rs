@@ -15,8 +15,12 @@ mod harness;
 mod openssl;
 #[path = "tls_live/raw.rs"]
 mod raw;
+#[path = "tls_live/register.rs"]
+mod register;
 #[path = "tls_live/reload.rs"]
 mod reload;
+#[path = "tls_live/revocation.rs"]
+mod revocation;
 #[path = "tls_live/rude.rs"]
 mod rude;
 #[path = "tls_live/servers.rs"]

@@ -39,8 +39,9 @@ if [[ -z $built ]]; then
     # Without a dynamic loader the crate getrandom does not find libc's function by its name, and reads
     # /dev/urandom instead, which an empty root lacks; told so, it asks the kernel.
     export "$variable=-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\""
-    # Names of functions stay for backtraces; line tables would double the size.
-    export CARGO_PROFILE_RELEASE_STRIP=debuginfo
+    # Names of functions stay for backtraces. Line tables would double the size, so none are made; those of
+    # the standard library come with it, and are stripped off.
+    export CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_SPLIT_DEBUGINFO=off CARGO_PROFILE_RELEASE_STRIP=debuginfo
     step "static release build for $host" cargo build --locked --release --bins --target "$host"
     built=$TARGET/$host/release
 fi

@@ -6,6 +6,8 @@ set -euo pipefail
 KUBERNETES_VALIDATE=1.37.0
 # The version whose schemas count; manifests must hold for v1.30 and later.
 KUBERNETES=1.33
+# Reads the alerts' expressions as Prometheus does, where promtool is missing.
+PROMQL_PARSER=0.12.0
 
 usage() {
     cat <<END
@@ -13,8 +15,9 @@ usage: scripts/check-manifests.sh [--write] [--help]
 
 Renders each overlay of k8s/ with kubectl or kustomize, compares it with the files in k8s/rendered/, and
 checks those against the schemas of Kubernetes $KUBERNETES with kubernetes-validate, which is installed from
-PyPI below the target directory. Needs no cluster. What they say beyond schemas is checked by
-\`cargo test --test manifests\`.
+PyPI below the target directory. The alerts are read by promtool, which also plays their stories
+(integration/manifests/alerts.yaml); without promtool only their expressions are read, by promql-parser from
+PyPI. Needs no cluster. What the objects say beyond schemas is checked by \`cargo test --test manifests\`.
 
   --write   write k8s/rendered/ anew before
 
@@ -41,6 +44,8 @@ RENDERED=(
     "kind-client.yaml kind/client"
     "production-servers.yaml production/servers"
     "production-client.yaml production/client"
+    "managed-servers.yaml managed/servers"
+    "managed-client.yaml managed/client"
 )
 
 # A program that renders, newer ones and older ones alike.
@@ -60,10 +65,10 @@ head_of() {
 
 render() { head_of "$1" && "${RENDERER[@]}" "k8s/overlays/$1"; }
 
-# The two overlays as a whole are what their parts are, so they need only render.
+# The overlays as a whole are what their parts are, so they need only render.
 same_as_committed() {
     local pair file overlay fresh=$SCRATCH/fresh.yaml
-    for overlay in kind production; do
+    for overlay in kind production managed; do
         render "$overlay" >"$fresh" || return 1
     done
     for pair in "${RENDERED[@]}"; do
@@ -78,23 +83,77 @@ same_as_committed() {
     done
 }
 
+# The namespace stands in the certificates' names. It is said in one place, and goes everywhere from there.
+follows_its_settings() {
+    local copy=$SCRATCH/k8s fresh=$SCRATCH/fresh.yaml settings=components/cert-manager/configmap-settings.yaml
+    cp -r k8s "$copy" && sed -i 's/namespace: default/namespace: elsewhere/; s/cluster: balsa/cluster: other/' "$copy/$settings" &&
+        "${RENDERER[@]}" "$copy/overlays/managed/servers" >"$fresh" || return 1
+    if grep -nE '\.default(\.|$)|balsa://balsa/|- balsa$' "$fresh"; then
+        echo "k8s/$settings does not reach these names"
+        return 1
+    fi
+    # Six of each seat with three Services, and one name a certificate.
+    [[ $(grep -c '\.elsewhere' "$fresh") -eq $((7 * 9)) && $(grep -c 'balsa://other/' "$fresh") -eq 10 ]] ||
+        { echo "k8s/$settings reaches other names than those that it should" && return 1; }
+}
+
+# Whoever has one of the two operators takes its component alone.
+stand_alone() {
+    local copy=$SCRATCH/alone servers=overlays/managed/servers fresh=$SCRATCH/fresh.yaml
+    cp -r k8s "$copy" && sed -i '/components\/cert-manager$/d' "$copy/$servers/kustomization.yaml" &&
+        "${RENDERER[@]}" "$copy/$servers" >"$fresh" || return 1
+    # The scraper's CA, certificate and key from one Secret, and the replicas' keys from where they were.
+    [[ $(grep -c 'name: monitor-certs' "$fresh") -eq 3 && $(grep -c 'secretName: raft-certs' "$fresh") -eq 1 ]] ||
+        { echo "the component monitoring does not stand alone" && return 1; }
+    cp k8s/$servers/kustomization.yaml "$copy/$servers" && sed -i '/components\/monitoring$/d' "$copy/$servers/kustomization.yaml" &&
+        "${RENDERER[@]}" "$copy/$servers" >"$fresh" || return 1
+    if grep 'monitoring.coreos.com' "$fresh" || ! grep -q 'kind: Certificate' "$fresh"; then
+        echo "the component cert-manager does not stand alone" && return 1
+    fi
+}
+
+# installed PACKAGE VERSION: in a directory of its own below the tools, from PyPI. It appears whole or not at all.
+installed() {
+    local folder=$TOOLS/$1-$2
+    [[ -d $folder ]] ||
+        { rm -rf "$folder.new" &&
+            python3 -m pip install --quiet --disable-pip-version-check --target "$folder.new" "$1==$2" >/dev/null 2>&1 &&
+            mv "$folder.new" "$folder"; }
+}
+
 find_validator() {
     local folder=$TOOLS/kubernetes-validate-$KUBERNETES_VALIDATE
     VALIDATOR=(env "PYTHONPATH=$folder" python3 "$folder/bin/kubernetes-validate")
-    if [[ -x $folder/bin/kubernetes-validate ]]; then return; fi
-    # It appears whole or not at all.
-    python3 -m pip install --quiet --disable-pip-version-check --target "$folder.new" \
-        "kubernetes-validate==$KUBERNETES_VALIDATE" >/dev/null 2>&1 &&
-        rm -rf "$folder" && mv "$folder.new" "$folder"
+    installed kubernetes-validate "$KUBERNETES_VALIDATE"
 }
 
 validate() { "${VALIDATOR[@]}" --strict -k "$KUBERNETES" k8s/rendered/*.yaml; }
+
+# The file of rules as Prometheus itself wants it.
+rules() { sed -n '/^  groups:/,$s/^  //p' k8s/components/monitoring/prometheusrule-raft.yaml; }
+
+# Their expressions, and what fires when.
+play() {
+    cp integration/manifests/alerts.yaml "$SCRATCH" && rules >"$SCRATCH/rules.yaml" &&
+        (cd "$SCRATCH" && promtool check rules rules.yaml && promtool test rules alerts.yaml)
+}
+
+parse() {
+    rules | PYTHONPATH=$TOOLS/promql-parser-$PROMQL_PARSER:$TOOLS/kubernetes-validate-$KUBERNETES_VALIDATE python3 -c '
+import promql_parser, sys, yaml
+rules = [rule for group in yaml.safe_load(sys.stdin)["groups"] for rule in group["rules"]]
+for rule in rules:
+    print(rule["alert"], promql_parser.parse(rule["expr"]))
+sys.exit(len(rules) == 0)'
+}
 
 SCRATCH=$(mktemp -d)
 at_exit "rm -rf '$SCRATCH'"
 
 if find_renderer; then
     step "k8s/rendered is what the overlays render to" same_as_committed
+    step "the certificates' names follow their settings" follows_its_settings
+    step "each component stands alone" stand_alone
 elif [[ -n $write ]]; then
     die "neither kubectl nor kustomize is here: one of them is needed to render"
 else
@@ -104,5 +163,15 @@ if find_validator; then
     step "k8s/rendered fits the schemas of Kubernetes $KUBERNETES" validate
 else
     left_out "the schemas of the manifests" "kubernetes-validate cannot be had from PyPI (python3 with pip)"
+fi
+if command -v promtool >/dev/null 2>&1; then
+    step "the alerts fire when they should, and not else" play
+else
+    if installed promql-parser "$PROMQL_PARSER" && find_validator; then
+        step "the alerts' expressions are PromQL" parse
+    else
+        left_out "the alerts' expressions" "promql-parser cannot be had from PyPI (python3 with pip)"
+    fi
+    left_out "the alerts' stories" "promtool is not here (it comes with Prometheus)"
 fi
 if ((${#LEFT_OUT[@]})); then exit 69; fi

@@ -12,8 +12,8 @@ reported. Nothing to remove is no error.
 
   BALSA_CLUSTER   the kind cluster's name (default: balsa)
   BALSA_CONTEXT   a cluster of your own, by its context: removes the replicas, the client pods, their
-                  Services and the Secrets from it, and the certificates
-  BALSA_KEYS      where the certificates are kept (default: certs/generated/kubernetes)
+                  Services and the Secrets from it, and the certificates; never volumes
+  BALSA_KEYS      where the certificates are kept (default: certs/generated/CONTEXT)
 HELP
 }
 
@@ -28,8 +28,10 @@ esac
 # shellcheck source=scripts/kube.sh
 . scripts/kube.sh
 
+# Once nothing is left that needs them.
 remove_keys() {
-    local keys=${BALSA_KEYS:-certs/generated/kubernetes}
+    local keys
+    keys=$(keys_directory)
     if [[ -n ${BALSA_KEYS:-} ]]; then
         say "the certificates in $keys are left there"
     elif [[ -d $keys ]]; then
@@ -45,7 +47,17 @@ if [[ -n ${BALSA_CONTEXT:-} ]]; then
     remove_client clientraft
     remove_client cliente
     k delete secret -l "$MARK=$MAKER" --ignore-not-found >&2
-    remove_keys
+    strangers=0
+    for name in raft-certs client-certs admin-certs monitor-certs; do
+        left=$(k get secret "$name" --ignore-not-found -o name) || die "kubectl get secret $name fails in context $CONTEXT; run this again"
+        if [[ -n $left ]]; then
+            say "Secret $name was not made by these scripts; it is left alone"
+            strangers=1
+        fi
+    done
+    claims=$(k get pvc -l app=raft -o name 2>/dev/null) || claims=
+    if [[ -n $claims ]]; then say "the volumes stay, and the data in them; to remove them, too: kubectl --context $CONTEXT delete pvc -l app=raft"; fi
+    if ((strangers)); then say "so are the certificates in $(keys_directory), and the key of their CA"; else remove_keys; fi
     exit 0
 fi
 
@@ -53,9 +65,9 @@ need_engine
 need_kind
 need_kubectl
 
-clusters=$(kind get clusters 2>/dev/null)
+clusters=$(kind get clusters 2>/dev/null) || die "kind get clusters fails, so nobody can tell which there are: run it by hand, it says why"
+CONTEXT=kind-$CLUSTER gone=true
 if grep -Fxq -- "$CLUSTER" <<<"$clusters"; then
-    CONTEXT=kind-$CLUSTER
     known_context "$CONTEXT" || kind export kubeconfig --name "$CLUSTER" >/dev/null 2>&1 || true
     made=$(k get nodes -l "$MARK=$MAKER" -o name) ||
         die "the kind cluster $CLUSTER does not answer, so nobody can tell who made it. If it is yours to remove: kind delete cluster --name $CLUSTER"
@@ -63,6 +75,7 @@ if grep -Fxq -- "$CLUSTER" <<<"$clusters"; then
         step "removed the kind cluster $CLUSTER" kind delete cluster --name "$CLUSTER"
     else
         say "the kind cluster $CLUSTER was not made by these scripts; it is left alone"
+        gone=false
     fi
 fi
 
@@ -79,4 +92,4 @@ for name in srvraft cltraft; do
         docker rmi "$REGISTRY/$name:latest" >/dev/null && say "removed the image $REGISTRY/$name:latest"
     fi
 done
-remove_keys
+if $gone; then remove_keys; fi

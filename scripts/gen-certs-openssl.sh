@@ -10,7 +10,8 @@ usage() {
 Usage: scripts/gen-certs-openssl.sh [OPTION]...
 
 Makes the same as scripts/gen-certs.sh, but needs only openssl (3.0 or newer) and bash:
-  OUT/ca/{ca.crt,ca.key}   OUT/raft-0/{ca.crt,tls.crt,tls.key} ...   OUT/client/   OUT/admin/
+  OUT/ca/{ca.crt,ca.crl,ca.key}   OUT/raft-0/{ca.crt,ca.crl,tls.crt,tls.key} ...   OUT/client/
+  OUT/admin/   OUT/monitor/
 Run again, it keeps what is there and makes what is missing.
 
   --out DIR               where to (default: certs/generated of this repository)
@@ -141,15 +142,47 @@ new_key() { # file
     (umask 077 && quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1")
 }
 
+# Nobody is on it yet. The number is the second of its making, as `cltraft certs` numbers lists, so that any
+# later list of either maker counts as newer.
+make_list() { # the CA's directory
+    : >"$work/index.txt"
+    printf '%016X\n' "$(date +%s)" >"$work/crlnumber"
+    cat >"$work/list.cnf" <<CNF
+[ ca ]
+default_ca = lists
+[ lists ]
+database       = $work/index.txt
+crlnumber      = $work/crlnumber
+default_md     = sha256
+crl_extensions = extensions
+[ extensions ]
+authorityKeyIdentifier = keyid:always
+CNF
+    quietly openssl ca -gencrl -config "$work/list.cnf" -cert "$1/ca.crt" -keyfile "$1/ca.key" -crldays 730 \
+        -out "$work/ca.crl"
+    mv -fT "$work/ca.crl" "$1/ca.crl"
+}
+
 make_ca() {
+    if [[ -e $out/ca/next || -e $out/ca/former ]]; then
+        fail "the CA in $out/ca is being changed; finish that with cltraft certs rotate-ca"
+    fi
     if [[ -e $out/ca ]]; then
         [[ -s $out/ca/ca.crt ]] || fail "$out/ca exists but lacks ca.crt; put the file back, or move the directory away"
         [[ -s $out/ca/ca.key ]] || fail "$out/ca exists but lacks ca.key; put the file back, or move the directory away"
         # As `cltraft certs` does: a CA of our own making says which cluster it signs for.
         local subject
         subject=$(openssl x509 -in "$out/ca/ca.crt" -noout -subject -nameopt RFC2253)
-        if [[ $subject == 'subject=CN=Balsa CA,O='* && $subject != *",O=$cluster" ]]; then
+        if [[ $subject == 'subject=CN=Balsa CA'*',O='* && $subject != *",O=$cluster" ]]; then
             fail "the CA in $out/ca signs for cluster ${subject##*,O=}, not for $cluster; give that cluster its own --out"
+        fi
+        if [[ ! -s $out/ca/ca.crl ]]; then
+            # An empty list with a newer number would give access back to everybody who was revoked.
+            local copy
+            for copy in "$out"/*/ca.crl; do
+                if [[ -s $copy ]]; then fail "$out/ca/ca.crl is gone; put a copy of it back: cp $copy $out/ca/"; fi
+            done
+            make_list "$out/ca"
         fi
         echo "kept     $out/ca"
         return
@@ -157,8 +190,9 @@ make_ca() {
     mkdir -m 700 "$work/ca"
     new_key "$work/ca/ca.key"
     quietly openssl req -x509 -new -config "$config" -extensions ca -key "$work/ca/ca.key" -sha256 \
-        -subj "/O=$cluster/CN=Balsa CA" \
+        -subj "/O=$cluster/CN=Balsa CA $(openssl rand -hex 4)" \
         -days "$ca_days" -out "$work/ca/ca.crt"
+    make_list "$work/ca"
     mv -T "$work/ca" "$out/ca"
     echo "created  $out/ca"
 }
@@ -169,6 +203,7 @@ make_leaf() { # role, name, further names such as ,DNS:localhost
         for file in ca.crt tls.crt tls.key; do
             [[ -s $dir/$file ]] || fail "$dir exists but lacks $file; put the file back, or move the directory away"
         done
+        [[ -e $dir/ca.crl ]] || cp "$out/ca/ca.crl" "$dir/ca.crl"
         echo "kept     $dir"
         return
     fi
@@ -180,10 +215,10 @@ make_leaf() { # role, name, further names such as ,DNS:localhost
     quietly openssl x509 -req -in "$work/request.pem" -sha256 -copy_extensions copy \
         -extfile "$config" -extensions "$role" -CA "$out/ca/ca.crt" -CAkey "$out/ca/ca.key" \
         -days "$days" -out "$new/tls.crt"
-    cp "$out/ca/ca.crt" "$new/ca.crt"
+    cp "$out/ca/ca.crt" "$out/ca/ca.crl" "$new"
     if [[ -e $dir ]]; then
         # A running node watches the directory, so the files change inside it; certificate last.
-        for file in ca.crt tls.key tls.crt; do mv -fT "$new/$file" "$dir/$file"; done
+        for file in ca.crt ca.crl tls.key tls.crt; do mv -fT "$new/$file" "$dir/$file"; done
         rmdir "$new"
         echo "replaced $dir"
     else
@@ -212,4 +247,5 @@ for ((ordinal = 0; ordinal < nodes; ordinal++)); do
 done
 make_leaf client client
 make_leaf admin admin
+make_leaf monitor monitor
 echo "$out/ca/ca.key signs new certificates: keep it off the cluster."

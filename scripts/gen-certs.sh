@@ -8,8 +8,9 @@ usage() {
     cat <<'HELP'
 Usage: scripts/gen-certs.sh [OPTION]...
 
-Makes a CA, one certificate for each node, and those of `client` and `admin`:
-  OUT/ca/{ca.crt,ca.key}   OUT/raft-0/{ca.crt,tls.crt,tls.key} ...   OUT/client/   OUT/admin/
+Makes a CA, one certificate for each node, and those of `client`, `admin` and `monitor`:
+  OUT/ca/{ca.crt,ca.crl,ca.key}   OUT/raft-0/{ca.crt,ca.crl,tls.crt,tls.key} ...   OUT/client/
+  OUT/admin/   OUT/monitor/
 Run again, it keeps what is there and makes what is missing.
 
   --out DIR               where to (default: certs/generated of this repository)
@@ -23,7 +24,7 @@ Run again, it keeps what is there and makes what is missing.
   --days N                validity of the certificates in days (default: 365)
   --ca-days N             validity of the CA in days (default: 3650)
   --k8s                   write Secret manifests besides, for kubectl apply -f OUT/k8s: raft-certs (all seats),
-                          client-certs, admin-certs. They hold keys; never commit them
+                          client-certs, admin-certs, monitor-certs. They hold keys; never commit them
   --force                 issue all certificates anew; the CA is never replaced
   --help                  this text
 

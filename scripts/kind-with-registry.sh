@@ -139,7 +139,8 @@ introduce_registry() {
         docker network connect kind "$REGISTRY_NAME"
     fi
     # Where tools that look for a cluster's registry find it (KEP-1755).
-    k apply -f - >/dev/null <<YAML
+    # kubectl refuses an object of another namespace than the one it is told, so it is told this one.
+    k apply --namespace kube-public -f - >/dev/null <<YAML
 apiVersion: v1
 kind: ConfigMap
 metadata:

@@ -17,6 +17,9 @@ SERVERS=${BALSA_SERVERS:-k8s/rendered/kind-servers.yaml} CLIENT=${BALSA_CLIENT:-
 # noticed as lost (some 45 s) or comes back; replicas that are up, until they agree.
 POD_READY=${BALSA_POD_READY:-240} WORKER_LOST=${BALSA_WORKER_LOST:-120} WORKER_BACK=${BALSA_WORKER_BACK:-240} SETTLE=${BALSA_SETTLE:-120}
 
+# Where a cluster's certificates are kept, and the key of its CA: a directory for each, so that none goes with another's cluster.
+keys_directory() { printf '%s' "${BALSA_KEYS:-certs/generated/${CONTEXT//[^A-Za-z0-9.-]/_}}"; }
+
 need_kubectl() { need kubectl "install it, see https://kubernetes.io/docs/tasks/tools/"; }
 
 need_kind() { need kind "install it, see https://kind.sigs.k8s.io/docs/user/quick-start/"; }
@@ -24,7 +27,11 @@ need_kind() { need kind "install it, see https://kind.sigs.k8s.io/docs/user/quic
 # kubectl in the context and namespace that was chosen; no request of it hangs.
 k() { kubectl --context "$CONTEXT" --namespace "$NAMESPACE" --request-timeout=30s "$@"; }
 
-known_context() { kubectl config get-contexts -o name 2>/dev/null | grep -Fxq -- "$1"; }
+# Not in a pipe: grep ends at the first match, and kubectl, which still writes, would fail by that.
+known_context() {
+    local known
+    known=$(kubectl config get-contexts -o name 2>/dev/null) && grep -Fxq -- "$1" <<<"$known"
+}
 
 # Chooses the context: $BALSA_CONTEXT, else that of the kind cluster, else, where `current` is given, kubectl's own. A
 # cluster that is looked at may be any; one that is filled or emptied is named.
@@ -118,9 +125,9 @@ all_ready() {
     for seat in $(seats); do pod_ready "$seat" || return 1; done
 }
 
-# Where everything runs, for the person.
+# Where everything runs, for the person. Ready is the pod's condition: what a container was last called outlives its worker.
 placements() {
-    k get pods -o custom-columns=POD:.metadata.name,WORKER:.spec.nodeName,PHASE:.status.phase,READY:'.status.containerStatuses[0].ready',ADDRESS:.status.podIP |
+    k get pods -o custom-columns=POD:.metadata.name,WORKER:.spec.nodeName,PHASE:.status.phase,READY:'.status.conditions[?(@.type=="Ready")].status',ADDRESS:.status.podIP |
         awk 'NR == 1 || $1 ~ /^(raft-[0-9]+|clientraft|cliente)$/ { print "  " $0 }'
 }
 

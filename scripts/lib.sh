@@ -34,12 +34,16 @@ trap 'exit 143' TERM
 exec {LIB_PAUSE}<> <(:)
 pause() { read -rt "$1" -u "$LIB_PAUSE" _ || true; }
 
-# eventually SECONDS WHAT COMMAND…: asks once a second until the command succeeds. If it does not in time, says so, and
-# status 1.
+# eventually SECONDS WHAT COMMAND…: asks once a second until the command succeeds, and now and then says for what it waits. If
+# it does not in time, says so, and status 1.
 eventually() {
-    local limit=$1 what=$2 deadline=$((SECONDS + $1))
+    local limit=$1 what=$2 begun=$SECONDS deadline=$((SECONDS + $1)) told=$SECONDS
     shift 2
     until "$@"; do
+        if ((SECONDS - told >= 20)); then
+            told=$SECONDS
+            say "  … until $what, $((SECONDS - begun)) s"
+        fi
         if ((SECONDS >= deadline)); then
             say "not within $limit s: $what"
             return 1

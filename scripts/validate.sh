@@ -11,8 +11,8 @@ with 0 only if all held:
 
   1  all replicas run, each on a worker of its own
   2  three writes from a client pod, three reads, an overwrite
-  3  the leader's pod is deleted: another one leads, the pod is regenerated on another worker, and holds
-     everything that was committed
+  3  the leader's pod is deleted: another one leads, the pod is regenerated, without a volume on another
+     worker, and holds everything that was committed
   4  the worker of the new leader is stopped: two replicas go on; where the pod may move it is regenerated
      on another worker
   5  the worker comes back: all replicas hold the same entries and the same map
@@ -130,9 +130,10 @@ need_workers() {
     done
 }
 
+# Of the replicas' own, that they run is proof enough, whatever the Secrets are called.
 need_secrets() {
     local name
-    for name in raft-certs client-certs admin-certs; do
+    for name in client-certs admin-certs; do
         [[ -n $(k get secret "$name" --ignore-not-found -o name) ]] ||
             die "the Secret $name is missing in namespace $NAMESPACE: scripts/start.sh makes it"
     done
@@ -145,6 +146,16 @@ on_own_workers() {
     [[ $(printf '%s\n' "${workers[@]}" | grep . | sort -u | wc -l) -eq $REPLICAS ]]
 }
 apart() { eventually 10 "each replica is on a worker of its own" on_own_workers; }
+
+# Whether each replica has a volume: where that is bound to a worker, the pod can only run there.
+keep_volumes() { [[ -n $(k get statefulset raft -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}') ]]; }
+
+# How many workers take pods. No answer is not none.
+OPEN=0
+count_workers() {
+    local found
+    found=$(open_workers) && [[ -n $found ]] && OPEN=$(wc -l <<<"$found")
+}
 
 # The pod, regenerated, is on another worker than before.
 moved() {
@@ -178,14 +189,19 @@ held
 
 begin 3
 former=$LEADER worker=$(worker_of "$LEADER") uid=$(uid_of "$LEADER")
-# Cordoned, so that the pod moves; one that is cordoned already stays so afterwards.
-if [[ $(k get node "$worker" -o 'jsonpath={.spec.unschedulable}') != true ]]; then
-    CORDONED=$worker
-    k cordon "$worker" >/dev/null
+if keep_volumes; then
+    echo "$former may stay where its volume is"
+else
+    # Cordoned, so that the pod moves; one that is cordoned already stays so afterwards.
+    if [[ $(k get node "$worker" -o 'jsonpath={.spec.unschedulable}') != true ]]; then
+        CORDONED=$worker
+        k cordon "$worker" >/dev/null
+    fi
+    eventually 60 "kubectl tells which workers take pods" count_workers || failed "kubectl does not tell which workers take pods"
+    others=$OPEN
+    ((REPLICAS <= others)) ||
+        failed "besides $worker there are $others workers that take pods, too few for $REPLICAS replicas on workers of their own: add one"
 fi
-others=$(open_workers | wc -l)
-((REPLICAS <= others)) ||
-    failed "besides $worker there are $others workers that take pods, too few for $REPLICAS replicas on workers of their own: add one"
 echo "pod $former on $worker is deleted${force[*]:+, by ${force[*]}}"
 k delete pod "$former" --wait=false "${force[@]}" >"$LIB_LOG" 2>&1 || failed "it cannot be deleted: $(cat "$LIB_LOG")"
 client_test || failed "the client's test without $former"
@@ -195,7 +211,7 @@ note || failed "a write without $former"
 echo "the leader is $LEADER"
 eventually "$POD_READY" "$former runs anew" pod_ready_anew "$former" "$uid" || failed "$former was not regenerated: kubectl describe pod $former; kubectl logs $former"
 uncordon
-moved "$former" "$worker"
+if keep_volumes; then echo "$former was regenerated on $(worker_of "$former"), with its volume"; else moved "$former" "$worker"; fi
 apart || failed "two replicas are on one worker"
 eventually "$SETTLE" "all replicas are voters" all_voters || failed "$former is not a voter again"
 eventually "$SETTLE" "all replicas hold the same" same_everywhere || failed "the replicas do not hold the same"
@@ -217,9 +233,11 @@ usable_client || failed "the client pod cliente cannot be used: kubectl describe
 note || failed "a write with those that remain"
 ledger_holds || failed "an acknowledged write is not there"
 eventually "$WORKER_LOST" "Kubernetes notices that $worker is gone" worker_not_ready "$worker" || failed "worker $worker is still called ready"
-if [[ -n $(k get statefulset raft -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}') ]]; then
+if keep_volumes; then
     echo "$former stays where its volume is, and waits for its worker"
-elif (($(open_workers | wc -l) < REPLICAS)); then
+elif ! eventually 60 "kubectl tells which workers take pods" count_workers; then
+    failed "kubectl does not tell which workers take pods"
+elif ((OPEN < REPLICAS)); then
     echo "no worker is free for $former, which waits for its own"
 else
     # Kubernetes does not give a StatefulSet's pod up by itself, since it cannot know that it ended.

@@ -20,10 +20,14 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Where the RPC listener binds.
     pub listen: SocketAddr,
+    /// Where metrics are served over HTTPS; none: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// `HOST:PORT` under which the other nodes and the clients reach this one.
     pub advertise: String,
     /// The seats that found the cluster, each with its address; at least one.
     pub seeds: Vec<Seed>,
+    /// The name behind which all nodes are found, the seats beyond the seeds among them; `HOST:PORT`.
+    pub service: Option<String>,
     /// Directory of certificates, keys and revocation lists.
     pub certs: PathBuf,
     /// The cluster's name; none: the one the certificate names.

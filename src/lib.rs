@@ -20,6 +20,8 @@ pub mod config;
 pub mod exit;
 pub mod identity;
 pub mod kv;
+pub mod metrics;
+mod platform;
 pub mod raft;
 pub mod rpc;
 pub mod storage;

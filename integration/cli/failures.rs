@@ -221,7 +221,7 @@ fn a_wrong_command_line_is_one_report_of_everything() {
         (&["local", "--nodes", "3"], "--dir"),
         (&["local", "--dir", "d", "--kill", "1", "--down"], "give one of"),
         (&["local", "--dir", "d", "--nodes", "0"], "--nodes: '0'"),
-        (&["certs"], "init, issue or show"),
+        (&["certs"], "init, issue, show, renew, revoke and rotate-ca"),
         (&["bench", "--op", "swim"], "--op: 'swim'"),
     ] {
         let said = cltraft(words);

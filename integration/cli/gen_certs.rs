@@ -40,9 +40,11 @@ fn run_twice_it_keeps_what_is_there() {
     let first = gen_certs(&call);
     assert_eq!(first.code, 0, "{first:?}");
     let made = files(Path::new(out));
-    let mut wanted = vec!["ca/ca.crt".to_owned(), "ca/ca.key".to_owned()];
-    for who in ["raft-0", "raft-1", "client", "admin"] {
-        wanted.extend(["ca.crt", "tls.crt", "tls.key"].map(|file| format!("{who}/{file}")));
+    let mut wanted: Vec<String> =
+        ["ca.crt", "ca.crl", "ca.key"].map(|file| format!("ca/{file}")).into();
+    for who in ["raft-0", "raft-1", "client", "admin", "monitor"] {
+        wanted
+            .extend(["ca.crt", "ca.crl", "tls.crt", "tls.key"].map(|file| format!("{who}/{file}")));
     }
     for path in &wanted {
         assert!(made.contains_key(Path::new(path)), "{path} is not in {:?}", made.keys());
@@ -72,6 +74,7 @@ fn openssl_agrees(out: &Path) {
         ("raft-1", "balsa://shop/node/raft-1", "sslclient"),
         ("client", "balsa://shop/client/client", "sslclient"),
         ("admin", "balsa://shop/admin/admin", "sslclient"),
+        ("monitor", "balsa://shop/monitor/monitor", "sslclient"),
     ] {
         let certificate = format!("{who}/tls.crt");
         let verify = ["verify", "-x509_strict", "-purpose", purpose, "-CAfile", "ca/ca.crt"];
@@ -94,7 +97,7 @@ fn secrets_for_kubernetes_come_with_seven_seats() {
     let said = gen_certs(&["--out", out.to_str().expect("UTF-8"), "--k8s"]);
     assert!(said.fine().contains("kubectl apply -f"), "{said:?}");
     assert!(out.join("raft-6/tls.key").exists() && !out.join("raft-7").exists());
-    for name in ["raft-certs", "client-certs", "admin-certs"] {
+    for name in ["raft-certs", "client-certs", "admin-certs", "monitor-certs"] {
         let manifest = out.join(format!("k8s/{name}.yaml"));
         let mode = fs::metadata(&manifest).expect("the manifest").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");

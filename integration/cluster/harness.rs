@@ -11,6 +11,8 @@
 pub mod agree;
 #[path = "harness/load.rs"]
 pub mod load;
+#[path = "harness/names.rs"]
+pub mod names;
 #[path = "harness/process.rs"]
 pub mod process;
 #[path = "harness/proxy.rs"]
@@ -18,7 +20,7 @@ pub mod proxy;
 #[path = "harness/seats.rs"]
 pub mod seats;
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -84,8 +86,17 @@ impl Cluster {
             Process::new(name, address, own, certificates.join(name), &seeds)
         };
         let nodes: Vec<Process> = seats.iter().zip(&addresses).map(node).collect();
-        let runtime = runtime();
-        let admin = admin(&certificates, addresses);
+        Cluster::of(nodes, certificates, directory, turn)
+    }
+
+    fn of(
+        nodes: Vec<Process>,
+        certificates: PathBuf,
+        directory: TempDir,
+        turn: Option<MutexGuard<'static, ()>>,
+    ) -> Cluster {
+        let addresses = nodes.iter().map(|node| node.address.clone()).collect();
+        let (runtime, admin) = (runtime(), admin(&certificates, addresses));
         Cluster { nodes, admin, runtime, certificates, directory, _turn: turn }
     }
 
@@ -263,12 +274,23 @@ pub fn issue_all(out: &Path, cluster: &str, seats: &[String]) {
 
 /// Makes one certificate for a node on loopback, a client or an admin.
 pub fn issue(authority: &Authority, role: Role, name: &str, directory: &Path) {
+    issue_at(authority, role, name, &[[127, 0, 0, 1].into()], directory);
+}
+
+/// The same for a node that is reached at other addresses of this machine.
+pub fn issue_at(
+    authority: &Authority,
+    role: Role,
+    name: &str,
+    addresses: &[IpAddr],
+    directory: &Path,
+) {
     let node = role == Role::Node;
     let cluster = authority.cluster().expect("the CA names its cluster");
     let issued = authority.issue(&Profile {
         identity: Identity::new(cluster, role, name).expect("good names"),
         dns: if node { vec!["localhost".into()] } else { Vec::new() },
-        ips: if node { vec![[127, 0, 0, 1].into()] } else { Vec::new() },
+        ips: if node { addresses.to_vec() } else { Vec::new() },
         validity: Validity::days(20).expect("a length"),
     });
     let saved = issued.expect("a certificate").save(directory, Existing::Refuse);

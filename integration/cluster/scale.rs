@@ -1,6 +1,6 @@
 //! From three nodes to five and back, whoever dies meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balsa::client::{Client, Error, ErrorKind};
 use balsa::codec::api::ChangeReply;
@@ -101,6 +101,9 @@ fn three_five_and_three_while_leaders_die() {
     );
 }
 
+/// Starts, an election time-out of one second at most, and a write, on a busy machine.
+const SEVERAL: Duration = Duration::from_secs(15);
+
 /// Asks for a removal from a thread of its own.
 fn begin_removal(admin: Client, name: &str) -> std::thread::JoinHandle<Result<ChangeReply, Error>> {
     let name = name.to_owned();
@@ -199,4 +202,50 @@ fn of_two_changes_at_once_one_wins() {
     let left: Vec<usize> = (0..5).filter(|node| cluster.nodes[*node].name != *won).collect();
     cluster.wait_for_voters(&left);
     println!("proved: of two changes at once one wins, the other is told: {error}");
+}
+
+/// Voters 0, 1, 2 are exchanged for 0, 3, 4 while 0 sleeps. Then 4 is gone, too, and 0 starts: all whom it knows
+/// are gone for good, and it is one of two that are left of three.
+#[test]
+fn who_slept_through_an_exchange_of_members_makes_a_quorum() {
+    let mut cluster = Cluster::start_with(3, &OPTIONS);
+    let client = cluster.client(PATIENCE);
+    cluster.wait(client.put("before".into(), "1".into())).expect("acknowledged");
+    cluster.assert_agree();
+    cluster.nodes[0].kill9();
+    for _ in 0..2 {
+        let node = cluster.one_more_seat();
+        cluster.nodes[node].start();
+        cluster.wait_for_new_voter(node, None);
+    }
+    for node in [1, 2] {
+        remove(&cluster, &format!("raft-{node}"));
+        cluster.nodes[node].kill9();
+        cluster.wait_for_leader_of(&[2, 3, 4]);
+    }
+    cluster.wait_for_voters(&[0, 3, 4]);
+    let both = vec![cluster.nodes[3].address.clone(), cluster.nodes[4].address.clone()];
+    let client = cluster.client_of(both, PATIENCE);
+    cluster.wait(client.put("while it slept".into(), "2".into())).expect("acknowledged");
+    // Whoever leads by now does so no more; and the one that is left has been judged by nobody either.
+    cluster.nodes[4].kill9();
+    cluster.nodes[3].kill9();
+    let begun = Instant::now();
+    cluster.nodes[3].start();
+    cluster.nodes[0].start();
+    let leader = cluster.wait_for_leader_of(&[0, 3]);
+    assert_eq!(leader, 3, "S4: only one of them holds what was acknowledged");
+    let left = vec![cluster.nodes[0].address.clone(), cluster.nodes[3].address.clone()];
+    let client = cluster.client_of(left, PATIENCE);
+    cluster.wait(client.put("after".into(), "3".into())).expect("acknowledged");
+    let took = begun.elapsed();
+    assert!(took < SEVERAL, "it took {took:.1?}");
+    for (key, value) in [("before", "1"), ("while it slept", "2"), ("after", "3")] {
+        let reply = cluster.wait(client.get(key.into(), false)).expect("a quorum answers");
+        let found = reply.found.map(|found| found.value);
+        assert_eq!(found.as_deref(), Some(value.as_bytes()), "{key}");
+    }
+    println!(
+        "proved: a voter whose known members are all gone votes; {took:.1?} from its start to a write"
+    );
 }

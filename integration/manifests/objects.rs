@@ -10,6 +10,9 @@ use yaml_rust2::{Yaml, YamlLoader};
 pub(crate) const FILES: [&str; 4] =
     ["kind-client.yaml", "kind-servers.yaml", "production-client.yaml", "production-servers.yaml"];
 
+/// The production overlay with both components.
+pub(crate) const MANAGED: [&str; 2] = ["managed-client.yaml", "managed-servers.yaml"];
+
 /// One object, and the file it is in.
 #[derive(Clone, Debug)]
 pub(crate) struct Object {
@@ -84,9 +87,14 @@ impl Object {
     }
 }
 
-/// Everything that is rendered.
+/// What needs nothing in the cluster besides Kubernetes.
 pub(crate) fn rendered() -> Vec<Object> {
     FILES.iter().flat_map(|file| read(file, &text_of(file))).collect()
+}
+
+/// What needs cert-manager and the Prometheus operator.
+pub(crate) fn managed() -> Vec<Object> {
+    MANAGED.iter().flat_map(|file| read(file, &text_of(file))).collect()
 }
 
 pub(crate) fn folder() -> PathBuf {

@@ -18,7 +18,7 @@ pub(crate) type Findings = Vec<String>;
 
 const SRVRAFT: &str = "/usr/local/bin/srvraft";
 const CLTRAFT: &str = "/usr/local/bin/cltraft";
-const CERTS: &str = "/etc/balsa/certs";
+pub(crate) const CERTS: &str = "/etc/balsa/certs";
 
 /// A node that stops stays at most this long for the sake of the quorum, and waits as long for a disk
 /// that hangs (docs/operations.md).
@@ -26,19 +26,19 @@ const STAY: Duration = Duration::from_secs(10);
 const DISK: Duration = Duration::from_secs(10);
 
 /// Collects findings about one object.
-struct About<'a> {
-    object: &'a Object,
+pub(crate) struct About<'a> {
+    pub(crate) object: &'a Object,
     findings: Findings,
 }
 
 impl About<'_> {
-    fn must(&mut self, holds: bool, what: &str) {
+    pub(crate) fn must(&mut self, holds: bool, what: &str) {
         if !holds {
             self.findings.push(format!("{}: {what}", self.object.label()));
         }
     }
 
-    fn is(&mut self, pointer: &str, expected: &Value) {
+    pub(crate) fn is(&mut self, pointer: &str, expected: &Value) {
         let found = self.object.at(pointer);
         let what = format!("{pointer} is {found} and not {expected}");
         self.must(found == expected, &what);
@@ -46,7 +46,12 @@ impl About<'_> {
 }
 
 /// What is wrong with each object of a kind and a name (an empty name: any).
-fn each(objects: &[Object], kind: &str, name: &str, look: impl Fn(&mut About<'_>)) -> Findings {
+pub(crate) fn each(
+    objects: &[Object],
+    kind: &str,
+    name: &str,
+    look: impl Fn(&mut About<'_>),
+) -> Findings {
     let meant = |o: &&Object| o.kind() == kind && (name.is_empty() || o.name() == name);
     let mut found = Findings::new();
     for object in objects.iter().filter(meant) {
@@ -58,7 +63,7 @@ fn each(objects: &[Object], kind: &str, name: &str, look: impl Fn(&mut About<'_>
 }
 
 /// What is wrong with each object that runs pods; `look` gets the place of their specification.
-fn each_pod(objects: &[Object], look: impl Fn(&mut About<'_>, &str)) -> Findings {
+pub(crate) fn each_pod(objects: &[Object], look: impl Fn(&mut About<'_>, &str)) -> Findings {
     let mut found = Findings::new();
     for object in objects {
         if let Some(pod) = object.pod() {
@@ -112,6 +117,16 @@ pub(crate) fn placement(objects: &[Object]) -> Findings {
                 "topologyKey": "kubernetes.io/hostname",
             }]),
         );
+        // Kubernetes adds both with an end of five minutes if they are missing.
+        let silent = |taint: &str| {
+            json!({
+                "key": format!("node.kubernetes.io/{taint}"),
+                "operator": "Exists",
+                "effect": "NoExecute",
+            })
+        };
+        let expected = json!([silent("not-ready"), silent("unreachable")]);
+        about.is("/spec/template/spec/tolerations", &expected);
     })
 }
 
@@ -190,6 +205,11 @@ pub(crate) fn settings(objects: &[Object]) -> Findings {
                     let expected = ["raft-0", "raft-1", "raft-2"].map(address);
                     about.must(seeds == expected, &format!("founded by {seeds:?}"));
                     about.must(config.listen.port() == 6000, "listens on another port");
+                    let everywhere = "0.0.0.0:6001".parse().ok();
+                    about.must(
+                        config.metrics == everywhere,
+                        &format!("shows its metrics at {:?}", config.metrics),
+                    );
                     about.must(config.certs.to_str() == Some(CERTS), "reads other certificates");
                 }
             }
@@ -307,6 +327,7 @@ pub(crate) fn budget(objects: &[Object]) -> Findings {
         about.must(quorum.is_some(), "there are no replicas beside it");
         about.is("/spec/minAvailable", &json!(quorum));
         about.must(about.object.at("/spec/maxUnavailable").is_null(), "says maxUnavailable, too");
+        about.is("/spec/unhealthyPodEvictionPolicy", &json!("IfHealthyBudget"));
         about.is("/spec/selector", &json!({ "matchLabels": { "app": "raft" } }));
     })
 }

@@ -31,17 +31,17 @@ impl World {
         if leads && !is_member {
             return Err(HelloRefusal::Removed);
         }
-        self.settles(hello.from);
         let (id, claims) = (hello.id, hello.claims);
         self.input(life, |core| core.introduced(id, claims));
         Ok(())
     }
 
     /// A copy that was put back is taken for whole: a leader has given it all that was remembered of it
-    /// before it could say hello.
-    fn settles(&mut self, life: Life) {
+    /// before anybody has said so.
+    pub fn settles(&mut self, life: Life) {
         let Some(dir) = self.process(life).map(|process| process.dir) else { return };
-        if std::mem::take(&mut self.dirs[dir.0].restored) {
+        if self.dirs[dir.0].restored && !self.is_remembered(life) {
+            self.dirs[dir.0].restored = false;
             say!(self, "{life:?} has caught up with what was remembered of it");
             self.counts.caught_up += 1;
         }
@@ -50,7 +50,7 @@ impl World {
     /// A peer says that it has seen more of this node than its directory holds. A hello may have been
     /// overtaken by what its sender said elsewhere: what counts is what the node claims by now.
     pub fn went_back(&mut self, life: Life, peer: NodeId, seen: Seen) {
-        let core = self.core(life).expect("a member said hello");
+        let Some(core) = self.core(life) else { return };
         if !seen.is_ahead_of(core.claims()) {
             return self.dial_soon(life, peer);
         }

@@ -39,12 +39,15 @@ impl World {
     }
 
     /// Whether a process asks to be taken in: it holds no draft and has no cluster, or was told that it
-    /// is no member any more.
+    /// is no member any more, or was taken in and has heard of no members since.
     fn wants_in(&self, life: Life) -> bool {
         let Some(process) = self.process(life) else { return false };
         match &process.raft {
             None => process.cluster.is_none() && process.founding.record().stage == Stage::Empty,
-            Some(raft) => raft.removed || raft.core.status().removed,
+            Some(raft) => {
+                let core = &raft.core;
+                raft.removed || core.status().removed || core.membership().members.is_empty()
+            }
         }
     }
 

@@ -237,6 +237,11 @@ impl World {
         if effects.leadership_lost {
             self.leadership_lost(life);
         }
+        if let Some((peer, seen)) = effects.went_back {
+            say!(self, "{life:?} hears from {peer} that its directory went back: {seen:?}");
+            self.counts.found_by_votes += 1;
+            self.after(0, Event::FoundOut(life, peer, seen));
+        }
         self.oracle.after_input(life, id, &self.lives, &self.dirs);
     }
 
@@ -451,6 +456,7 @@ impl World {
             self.found(life, None, |founding| founding.tick());
         }
         self.input(life, Node::tick);
+        self.settles(life);
         self.tend_members(life);
         self.close_idle(life);
         if let Some(latest) = stopping {

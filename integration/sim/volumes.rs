@@ -1,8 +1,9 @@
 //! Volumes that are lost, and volumes that are put back from a copy. The world loses no more than Raft
 //! allows: a majority of every membership in force stays whole, and a copy is put back only where
-//! somebody alive remembers more than it holds. What nobody alive can know is beyond the promise.
+//! so many alive remember more than it holds that no quorum is without one of them. What nobody there can
+//! know is beyond the promise.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use balsa::raft::founding::Stage;
@@ -10,7 +11,7 @@ use balsa::raft::{Membership, NodeId, Seen};
 use rand::Rng;
 
 use super::quorums;
-use super::world::{DirId, Directory, Event, SeatId, World, say};
+use super::world::{DirId, Directory, Event, Life, SeatId, World, say};
 
 /// A directory as it was.
 pub struct Copy {
@@ -19,16 +20,13 @@ pub struct Copy {
 }
 
 impl World {
-    /// Every membership that may still decide something, and the one that each member knows by its own
-    /// disk: a node that slept through changes gives no vote before a majority of the members that it
-    /// knows has taken its hello, so that these must not be lost either.
+    /// Every membership that may still decide something. Not those that a node which slept through
+    /// changes knows by its own disk: their members may all be gone.
     fn in_force(&self) -> Vec<Arc<Membership>> {
         let settled = self.oracle.newest_membership();
         let mut all = Vec::new();
         for dir in self.dirs.iter().filter(|dir| !dir.lost) {
             for log in [&dir.written, &dir.durable] {
-                let known = log.memberships.last().filter(|_| self.oracle.is_voter(dir.id));
-                all.extend(known.map(|(_, membership)| Arc::clone(membership)));
                 let newer = log.memberships.iter().filter(|(at, _)| *at >= settled);
                 all.extend(newer.map(|(_, membership)| Arc::clone(membership)));
             }
@@ -95,6 +93,7 @@ impl World {
             durable: dir.durable.clone(),
             lost: false,
             restored: true,
+            lost_touch: self.rng.random_bool(0.5),
         };
         say!(self, "the volume of {seat:?} is copied");
         self.copies.push(Copy { seat, directory });
@@ -124,7 +123,8 @@ impl World {
             term: copied.hard_state.term,
             acknowledged: copied.reached,
         };
-        if !self.everybody_knows(present, claims) {
+        let known = copied.memberships.last().map(|(_, membership)| Arc::clone(membership));
+        if !self.enough_know(present, claims, known) {
             self.counts.beyond_knowledge += 1;
             return;
         }
@@ -144,26 +144,45 @@ impl World {
         }
     }
 
-    /// Whether every other member runs and has seen more of a node than a copy would claim,
-    /// and the newest term in which it may have voted.
-    fn everybody_knows(&self, present: DirId, claims: Seen) -> bool {
+    /// Whether a copy that claims this must be found out before it votes: of each half in which it votes,
+    /// so many have seen more of it, and the newest term in which it may have voted, that every quorum
+    /// holds one of them. Of the others everybody has, and all of them run; so do those that the copy takes
+    /// for members, unless they are gone.
+    fn enough_know(&self, present: DirId, claims: Seen, known: Option<Arc<Membership>>) -> bool {
         let (id, present) = (self.dirs[present.0].id, &self.dirs[present.0].durable);
-        let members: BTreeMap<NodeId, ()> = self
-            .in_force()
-            .iter()
-            .flat_map(|membership| membership.members.keys().map(|id| (*id, ())))
-            .collect();
-        members.keys().filter(|other| **other != id).all(|other| {
-            self.lives.iter().flatten().any(|process| {
-                process.id == *other
-                    && process.stopping.is_none()
-                    && process.raft.as_ref().is_some_and(|raft| {
-                        raft.seen.get(&id).is_some_and(|seen| {
-                            seen.contradicts(claims).is_some()
-                                && seen.term >= present.hard_state.term
-                        })
+        let runs = |other: NodeId| self.lives.iter().flatten().find(|it| it.id == other);
+        let knows = |other: NodeId| {
+            runs(other).filter(|process| process.stopping.is_none()).is_some_and(|process| {
+                process.raft.as_ref().and_then(|raft| raft.seen.get(&id)).is_some_and(|seen| {
+                    seen.contradicts(claims).is_some() && seen.term >= present.hard_state.term
+                })
+            })
+        };
+        let gone = |other: NodeId| self.dirs.iter().all(|dir| dir.id != other || dir.lost);
+        let known = known.iter().flat_map(|membership| membership.members.keys());
+        let mut known = known.filter(|other| **other != id && !gone(**other));
+        let few = |half: &BTreeSet<NodeId>| {
+            let ignorant = half.iter().filter(|other| **other != id && !knows(**other)).count();
+            !half.contains(&id) || ignorant < half.len() / 2
+        };
+        known.all(|other| knows(*other))
+            && self.in_force().iter().all(|membership| {
+                few(&membership.voters)
+                    && few(&membership.outgoing)
+                    && membership.members.keys().filter(|other| **other != id).all(|other| {
+                        knows(*other) || (membership.is_voter(*other) && runs(*other).is_some())
                     })
             })
-        })
+    }
+
+    /// Whether anybody who runs remembers more of a node than it claims.
+    pub fn is_remembered(&self, life: Life) -> bool {
+        let Some(core) = self.core(life) else { return true };
+        let (id, claims) = (core.status().id, core.claims());
+        self.lives
+            .iter()
+            .flatten()
+            .filter_map(|process| process.raft.as_ref())
+            .any(|raft| raft.seen.get(&id).is_some_and(|seen| seen.is_ahead_of(claims)))
     }
 }

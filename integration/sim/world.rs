@@ -62,6 +62,8 @@ pub struct Directory {
     pub lost: bool,
     /// It was put back from a copy.
     pub restored: bool,
+    /// Its process finds nobody for a while, and others find it.
+    pub lost_touch: bool,
 }
 
 /// A Raft message on its way.
@@ -98,6 +100,8 @@ pub enum Event {
     FirstBatch(Life),
     Dial(Life, NodeId),
     Hello(super::network::Hello),
+    /// A node was told that its directory went back in time.
+    FoundOut(Life, NodeId, Seen),
     HelloAnswered(Life, NodeId, Result<(Life, Seen), super::network::HelloRefusal>),
     Start(SeatId),
     Client(usize),
@@ -244,6 +248,7 @@ impl World {
             durable: Mirror::default(),
             lost: false,
             restored: false,
+            lost_touch: false,
         });
         self.seats[seat.0].dir = Some(dir);
         dir
@@ -292,6 +297,7 @@ impl World {
             Event::FirstBatch(life) => self.first_batch_written(life),
             Event::Dial(life, peer) => self.dials(life, peer),
             Event::Hello(hello) => self.hello_arrives(hello),
+            Event::FoundOut(life, peer, seen) => self.went_back(life, peer, seen),
             Event::HelloAnswered(life, peer, answer) => self.hello_answered(life, peer, answer),
             Event::Start(seat) => self.start_seat(seat),
             Event::Client(client) => self.client_acts(client),

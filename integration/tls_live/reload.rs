@@ -8,17 +8,21 @@ use balsa::certs::layout::ca_dir;
 use balsa::certs::{Authority, Existing, Issued, Profile, Validity};
 use balsa::identity::{Identity, Role};
 use balsa::rpc::Tls;
+use rustls::AlertDescription;
 
+use super::forge::Papers;
 use super::harness::load::Load;
 use super::harness::{CLUSTER, Cluster, PATIENCE, Process, tls, until};
+use super::raw::{Caller, Ending};
+use super::register::Register;
 
 /// Writes between two steps.
-const BETWEEN: u64 = 100;
+pub(crate) const BETWEEN: u64 = 100;
 
-const LOADED: &str = "certificates loaded anew";
+pub(crate) const LOADED: &str = "certificates loaded anew";
 
 /// Everybody who has a directory of certificates.
-const EVERYBODY: [(Role, &str); 5] = [
+pub(crate) const EVERYBODY: [(Role, &str); 5] = [
     (Role::Node, "raft-0"),
     (Role::Node, "raft-1"),
     (Role::Node, "raft-2"),
@@ -26,7 +30,7 @@ const EVERYBODY: [(Role, &str); 5] = [
     (Role::Admin, "admin"),
 ];
 
-fn issue(authority: &Authority, role: Role, name: &str) -> Issued {
+pub(crate) fn issue(authority: &Authority, role: Role, name: &str) -> Issued {
     let node = role == Role::Node;
     let issued = authority.issue(&Profile {
         identity: Identity::new(CLUSTER, role, name).expect("good names"),
@@ -38,11 +42,11 @@ fn issue(authority: &Authority, role: Role, name: &str) -> Issued {
 }
 
 /// What each node has said so far, in bytes.
-fn marks(cluster: &Cluster) -> Vec<usize> {
+pub(crate) fn marks(cluster: &Cluster) -> Vec<usize> {
     cluster.nodes.iter().map(|node| node.said().len()).collect()
 }
 
-fn wait_until_all_say(cluster: &Cluster, since: &[usize], words: &str) {
+pub(crate) fn wait_until_all_say(cluster: &Cluster, since: &[usize], words: &str) {
     for (node, since) in cluster.nodes.iter().zip(since) {
         node.wait_until_it_says(*since, words);
     }
@@ -57,7 +61,7 @@ fn refusals_of_nodes(node: &Process, since: usize) -> Vec<String> {
     said.lines().filter(bad).map(str::to_owned).collect()
 }
 
-fn pids(cluster: &Cluster) -> Vec<u32> {
+pub(crate) fn pids(cluster: &Cluster) -> Vec<u32> {
     cluster.nodes.iter().map(Process::pid).collect()
 }
 
@@ -110,14 +114,16 @@ fn leaves_are_replaced_under_load_and_a_bad_one_is_not_used() {
 }
 
 /// A directory as Kubernetes mounts a Secret: each file a link through `..data`, which is swapped.
-struct Mounted {
+pub(crate) struct Mounted {
     root: PathBuf,
     version: usize,
+    /// The revocation lists, if there are any.
+    pub(crate) lists: Option<String>,
 }
 
 impl Mounted {
     /// Turns a plain directory into one.
-    fn convert(root: PathBuf) -> Mounted {
+    pub(crate) fn convert(root: PathBuf) -> Mounted {
         let names = ["ca.crt", "tls.crt", "tls.key"];
         let inside = root.join("..0");
         fs::create_dir(&inside).expect("a directory");
@@ -125,18 +131,18 @@ impl Mounted {
             fs::rename(root.join(name), inside.join(name)).expect("moved");
         }
         symlink("..0", root.join("..data")).expect("a link");
-        for name in names {
+        for name in names.into_iter().chain(["ca.crl"]) {
             symlink(Path::new("..data").join(name), root.join(name)).expect("a link");
         }
-        Mounted { root, version: 0 }
+        Mounted { root, version: 0, lists: None }
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.root.join(name)).expect("a file of the Secret")
     }
 
     /// Puts other files there, all at once.
-    fn publish(&mut self, ca: &str, issued: Option<&Issued>) {
+    pub(crate) fn publish(&mut self, ca: &str, issued: Option<&Issued>) {
         let (certificate, key) = match issued {
             Some(issued) => (issued.certificate.clone(), issued.key.clone()),
             None => (self.read("tls.crt"), self.read("tls.key")),
@@ -145,8 +151,11 @@ impl Mounted {
         self.version += 1;
         let name = format!("..{}", self.version);
         let inside = self.root.join(&name);
-        let issued = Issued { certificate, key, ca: ca.to_owned() };
+        let issued = Issued { certificate, key, ca: ca.to_owned(), lists: String::new() };
         issued.save(&inside, Existing::Refuse).expect("the certificate is saved");
+        if let Some(lists) = &self.lists {
+            fs::write(inside.join("ca.crl"), lists).expect("the lists are written");
+        }
         symlink(&name, self.root.join("..data_tmp")).expect("a link");
         fs::rename(self.root.join("..data_tmp"), self.root.join("..data")).expect("swapped");
         fs::remove_dir_all(former).expect("the former version is removed");
@@ -167,12 +176,31 @@ fn a_ca_is_replaced_in_three_steps_under_load() {
     let authority = Authority::create(CLUSTER, Validity::days(30).expect("a length"));
     let authority = authority.expect("another CA");
     let both = format!("{former}{}", authority.certificate());
+    let next = cluster.certificates.join("next-ca");
+    authority.save(&next).expect("the CA is saved");
+    // Each CA has the same name, a list, and somebody on it.
+    let [mut of_former, mut of_next] =
+        [&ca_dir(&cluster.certificates), &next].map(|ca| Register::of(ca));
+    let former_ca = Authority::load(&ca_dir(&cluster.certificates)).expect("the CA");
+    let [gone, lost] = [&former_ca, &authority].map(|ca| issue(ca, Role::Client, "gone"));
+    of_former.revoke(&gone.certificate);
+    of_next.revoke(&lost.certificate);
+    let (former_list, next_list) = (of_former.list(), of_next.list());
+    let address = cluster.nodes[0].address.clone();
+    let ending = |issued: &Issued| {
+        let mut caller = Caller::connect(&address, Some(&Papers::of(issued)));
+        caller.next(PATIENCE)
+    };
+    assert_eq!(ending(&lost), Ending::Alert(AlertDescription::UnknownCA), "not trusted yet");
     let client = tls(&cluster.certificates, "client");
     let load = Load::start_as(&cluster, &client);
     let (before, processes, begun) = (cluster.leader_now(), pids(&cluster), marks(&cluster));
 
     // Trust both.
-    mounts.iter_mut().for_each(|(_, _, mount)| mount.publish(&both, None));
+    for (_, _, mount) in &mut mounts {
+        mount.lists = Some(format!("{former_list}{next_list}"));
+        mount.publish(&both, None);
+    }
     wait_until_all_say(&cluster, &begun, LOADED);
     wait_for_reloads(&client, 1);
     cluster.log_in();
@@ -180,6 +208,10 @@ fn a_ca_is_replaced_in_three_steps_under_load() {
     for (node, since) in cluster.nodes.iter().zip(&begun) {
         let said = node.said().split_off(*since);
         assert!(!said.contains("connected"), "nothing to renew: {said}");
+    }
+
+    for issued in [&gone, &lost] {
+        assert_eq!(ending(issued), Ending::Alert(AlertDescription::CertificateRevoked));
     }
 
     // Reissue, one after the other, as a rolling change comes.
@@ -201,8 +233,13 @@ fn a_ca_is_replaced_in_three_steps_under_load() {
     // Drop the former one: nobody uses it any more.
     let since = marks(&cluster);
     let only = authority.certificate().to_owned();
-    mounts.iter_mut().for_each(|(_, _, mount)| mount.publish(&only, None));
+    for (_, _, mount) in &mut mounts {
+        mount.lists = Some(next_list.clone());
+        mount.publish(&only, None);
+    }
     wait_until_all_say(&cluster, &since, LOADED);
+    assert_eq!(ending(&gone), Ending::Alert(AlertDescription::UnknownCA));
+    assert_eq!(ending(&lost), Ending::Alert(AlertDescription::CertificateRevoked));
     wait_for_reloads(&client, 3);
     cluster.log_in();
     load.wait_for(BETWEEN);

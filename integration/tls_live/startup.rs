@@ -4,12 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use balsa::certs::{RawParams, Validity};
+use balsa::certs::{Issued, RawParams, Validity};
 use balsa::rpc::Tls;
 use time::{Duration, OffsetDateTime};
 
 use super::forge;
 use super::harness::{Cluster, issue_all};
+use super::register::Register;
 
 /// Spoils a seat's directory; the CA's directory lies beside it.
 type Spoil = fn(&Path, &Path);
@@ -31,6 +32,15 @@ fn reissue(own: &Path, all: &Path, change: impl FnOnce(&mut RawParams)) {
     let issued = forge::authority(all).issue_raw(&raw).expect("a certificate");
     fs::write(own.join("tls.crt"), issued.certificate).expect("written");
     fs::write(own.join("tls.key"), issued.key).expect("written");
+}
+
+/// The common name of the CA in a directory.
+fn common_name_of_ca(own: &Path) -> String {
+    let pem = fs::read(own.join("ca.crt")).expect("the CA");
+    let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).expect("PEM");
+    let ca = pem.parse_x509().expect("a certificate");
+    let name = ca.subject().iter_common_name().next().expect("a common name");
+    name.as_str().expect("UTF-8").to_owned()
 }
 
 fn days(from: i64, to: i64) -> Validity {
@@ -72,7 +82,7 @@ const PLAIN: [Case; 5] = [
 ];
 
 /// What can be wrong for nodes and clients alike.
-const CASES: [Case; 9] = [
+const CASES: [Case; 12] = [
     (
         "no directory",
         |own, _| fs::remove_dir_all(own).expect("removed"),
@@ -122,6 +132,34 @@ const CASES: [Case; 9] = [
         "two names",
         |own, all| reissue(own, all, |raw| raw.uris.push("balsa://balsa/node/raft-9".into())),
         &["tls.crt: the certificate has 2 URI names", "certs issue"],
+    ),
+    (
+        "an empty file of revocation lists",
+        |own, _| fs::write(own.join("ca.crl"), "").expect("written"),
+        &["ca.crl is empty", "BEGIN X509 CRL", "or no such file"],
+    ),
+    (
+        "a CA's certificate for its list",
+        |own, _| copy(&own.join("ca.crt"), &own.join("ca.crl")),
+        &["ca.crl holds no revocation list", "BEGIN X509 CRL"],
+    ),
+    (
+        "a list of another CA of the same name",
+        |own, _| {
+            let other = tempfile::tempdir().expect("a directory");
+            let mut raw = forge::good("node", &common_name_of_ca(own));
+            (raw.ca, raw.server_auth, raw.client_auth) = (true, false, false);
+            (raw.uris, raw.dns, raw.ips) = (Vec::new(), Vec::new(), Vec::new());
+            let issued = Issued::self_signed(&raw).expect("a CA");
+            fs::write(other.path().join("ca.crt"), issued.certificate).expect("written");
+            fs::write(other.path().join("ca.key"), issued.key).expect("written");
+            let list = Register::of(other.path()).list();
+            fs::write(own.join("ca.crl"), list).expect("written");
+        },
+        &[
+            "ca.crl holds a revocation list in the name of",
+            "none of the CAs of that name in ca.crt signed",
+        ],
     ),
 ];
 

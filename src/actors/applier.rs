@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use actix::prelude::*;
 
@@ -81,6 +83,7 @@ impl Applier {
         neighbours: Neighbours,
     ) -> Applier {
         let target = store.applied();
+        standing.meters.sessions.store(store.sessions_held() as u64, Ordering::Relaxed);
         standing.agreement.note(&[(target, store.state_hash())]);
         Applier {
             store,
@@ -135,6 +138,8 @@ impl Applier {
     }
 
     fn apply(&mut self, entries: Vec<Entry>) {
+        let begun = Instant::now();
+        self.standing.meters.applied.add(entries.len() as u64);
         let mut answers = Vec::new();
         let bytes = entries.iter().map(|entry| u64::from(entry.payload.size())).sum();
         let mut hashes = Vec::with_capacity(entries.len());
@@ -165,9 +170,12 @@ impl Applier {
         }
         self.standing.agreement.note(&hashes);
         self.publish();
+        let now = Instant::now();
+        self.standing.meters.apply.observe(now.duration_since(begun));
         let from = self.standing.answerer();
         let withheld = self.standing.agreement.withheld();
-        for (waiter, applied) in answers {
+        for (mut waiter, applied) in answers {
+            waiter.reply.answered_at(now);
             match &withheld {
                 None => waiter.reply.send(&WriteReply { applied, from: from.clone() }),
                 // It is committed; what it did is what the nodes disagree about.
@@ -181,6 +189,8 @@ impl Applier {
     fn publish(&self) {
         let (view, state_hash) = (self.store.view(), self.store.state_hash());
         self.standing.publish_content(Content { view, state_hash });
+        let sessions = self.store.sessions_held() as u64;
+        self.standing.meters.sessions.store(sessions, Ordering::Relaxed);
     }
 
     fn report(&self, bytes: u64) {
@@ -233,8 +243,9 @@ impl Applier {
         if ready.is_empty() {
             return;
         }
-        let view = self.store.view();
-        for read in ready.into_values().flatten() {
+        let (view, now) = (self.store.view(), Instant::now());
+        for mut read in ready.into_values().flatten() {
+            read.waiter.reply.answered_at(now);
             answer_read(&self.standing, &view, read, false);
         }
     }
@@ -295,6 +306,15 @@ impl Handler<Apply> for Applier {
 
     fn handle(&mut self, message: Apply, ctx: &mut Self::Context) {
         assert!(message.upto >= self.target, "the commit index never goes back (S6)");
+        let meters = &self.standing.meters;
+        meters.committed.add(message.upto.0 - self.target.0);
+        if !message.waiters.is_empty() {
+            let now = Instant::now();
+            for (_, waiter) in &message.waiters {
+                let arrived = waiter.reply.received();
+                meters.commit.observe(now.saturating_duration_since(arrived));
+            }
+        }
         self.target = message.upto;
         self.waiters.extend(message.waiters);
         if !self.busy {
@@ -316,8 +336,9 @@ impl Handler<ServeReads> for Applier {
 
     fn handle(&mut self, message: ServeReads, _: &mut Self::Context) {
         if message.index <= self.store.applied() {
-            let view = self.store.view();
-            for read in message.reads {
+            let (view, now) = (self.store.view(), Instant::now());
+            for mut read in message.reads {
+                read.waiter.reply.answered_at(now);
                 answer_read(&self.standing, &view, read, false);
             }
         } else {

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -50,10 +51,27 @@ pub enum DiskEvent {
     Failed(StorageError),
 }
 
+/// How much was handed over, and how much of it is done: for metrics.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    handed: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Backlog {
+    /// What was handed over and is not done.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        let done = self.done.load(Ordering::Relaxed);
+        self.handed.load(Ordering::Relaxed).saturating_sub(done)
+    }
+}
+
 /// The sending side, kept by the storage actor. The thread ends, after a last sync, when it is dropped.
 pub struct DiskThread {
     queue: Option<SyncSender<Work>>,
     thread: Option<JoinHandle<()>>,
+    backlog: Arc<Backlog>,
 }
 
 impl DiskThread {
@@ -66,14 +84,23 @@ impl DiskThread {
         report: impl Fn(DiskEvent) + Send + 'static,
     ) -> std::io::Result<DiskThread> {
         let (queue, work) = sync_channel(QUEUE_MAX);
+        let backlog = Arc::<Backlog>::default();
+        let done = Arc::clone(&backlog);
         let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || {
             let waiting = VecDeque::new();
-            let mut writer = Writer { store, waiting, full: false, ahead: None, report: &report };
+            let (full, ahead, report, taken) = (false, None, &report, 0);
+            let mut writer = Writer { store, waiting, full, ahead, report, taken, backlog: done };
             if let Err(error) = writer.run(&work) {
                 report(DiskEvent::Failed(error));
             }
         })?;
-        Ok(DiskThread { queue: Some(queue), thread: Some(thread) })
+        Ok(DiskThread { queue: Some(queue), thread: Some(thread), backlog })
+    }
+
+    /// What waits for the thread, for metrics.
+    #[must_use]
+    pub fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.backlog)
     }
 
     /// Hands one batch over.
@@ -103,6 +130,7 @@ impl DiskThread {
 
     fn hand_over(&self, work: Work) {
         if let Some(queue) = &self.queue {
+            self.backlog.handed.fetch_add(1, Ordering::Relaxed);
             match queue.try_send(work) {
                 Ok(()) => {}
                 Err(std::sync::mpsc::TrySendError::Full(_)) => {
@@ -140,6 +168,9 @@ struct Writer<'a> {
     /// ones, which must not be written behind it (S7).
     ahead: Option<HardState>,
     report: &'a dyn Fn(DiskEvent),
+    /// Work taken from the queue so far.
+    taken: u64,
+    backlog: Arc<Backlog>,
 }
 
 impl Writer<'_> {
@@ -148,14 +179,20 @@ impl Writer<'_> {
             let retry_at = Instant::now() + RETRY;
             if self.waiting.is_empty() {
                 match queue.recv() {
-                    Ok(work) => self.waiting.push_back(work),
+                    Ok(work) => {
+                        self.taken += 1;
+                        self.waiting.push_back(work);
+                    }
                     Err(_) => return Ok(()),
                 }
             } else if self.full {
                 loop {
                     let patience = retry_at.saturating_duration_since(Instant::now());
                     match queue.recv_timeout(patience) {
-                        Ok(work) => self.take_while_full(work)?,
+                        Ok(work) => {
+                            self.taken += 1;
+                            self.take_while_full(work)?;
+                        }
                         Err(RecvTimeoutError::Timeout) => break,
                         // Without room the rest cannot be written; none of it was ever acknowledged.
                         Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -163,13 +200,17 @@ impl Writer<'_> {
                 }
             }
             while self.waiting.len() < GROUP_MAX {
-                match queue.try_recv() {
-                    Ok(work) if self.full => self.take_while_full(work)?,
-                    Ok(work) => self.waiting.push_back(work),
-                    Err(_) => break,
+                let Ok(work) = queue.try_recv() else { break };
+                self.taken += 1;
+                if self.full {
+                    self.take_while_full(work)?;
+                } else {
+                    self.waiting.push_back(work);
                 }
             }
             self.write_group()?;
+            let done = self.taken - self.waiting.len() as u64;
+            self.backlog.done.store(done, Ordering::Relaxed);
         }
     }
 
@@ -294,8 +335,8 @@ mod tests {
     use crate::raft::{Entry, LogId, NodeId, Payload, Term};
     use crate::storage::{LogReader, Seen};
     use std::collections::BTreeMap;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex, mpsc};
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+    use std::sync::{Mutex, mpsc};
 
     #[derive(Default)]
     struct Shared {
@@ -369,12 +410,15 @@ mod tests {
         assert!(matches!(reported.recv().unwrap(), DiskEvent::Full(true)));
         disk.persist(vote(2));
         assert!(matches!(reported.recv().unwrap(), DiskEvent::HardStatePersisted(PersistToken(2))));
+        let backlog = disk.backlog();
+        assert_eq!(backlog.waiting(), 2, "the entries, and the vote's turn behind them");
         shared.full.store(false, Ordering::SeqCst);
         assert!(matches!(reported.recv().unwrap(), DiskEvent::Persisted(PersistToken(2))));
         assert!(matches!(reported.recv().unwrap(), DiskEvent::Full(false)));
         disk.finish();
         let written: Vec<u64> = shared.written.lock().unwrap().iter().map(|t| t.0).collect();
         assert_eq!(written, [2, 1, 2]);
+        assert_eq!(backlog.waiting(), 0);
     }
 
     #[test]

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use crate::codec::api::{Code, Refusal};
+use crate::codec::api::{Code, LeaderHint, Refusal};
 use crate::codec::msgpack;
 use crate::config::NodeConfig;
 use crate::raft::founding::{
-    Ask, AskRound, Asked, Delivered, Effects, Founding, Letter, Me, Outgoing, Record, Reply, Seed,
-    Sender, Stage,
+    Answer, Ask, AskRound, Asked, Delivered, Effects, Founding, Letter, Me, Outgoing, Record,
+    Reply, Seed, Sender, Stage,
 };
 use crate::raft::{self, ClusterId, NodeId};
 use crate::rpc::{Call, Dialer, Expect, Method, Peer, Purpose, Responder};
@@ -24,6 +24,7 @@ use crate::storage::{Batch, DataDir, StorageError};
 
 use super::deliver::Deliver;
 use super::fatal;
+use super::founding_round::Rounds;
 use super::inquirer::{Inquirer, PATIENCE};
 use super::messages::{ClusterHeard, TakenIn};
 use super::replicator::hello;
@@ -105,16 +106,17 @@ pub struct Listeners {
 /// See the module.
 pub struct Founder {
     founding: Founding,
-    seeds: Vec<Seed>,
+    rounds: Rounds,
     directory: Arc<DataDir>,
     dialer: Arc<Dialer>,
     standing: Arc<Standing>,
-    inquirer: Inquirer,
     listeners: Listeners,
     /// Whether the supervisor has been told that the node is in a cluster.
     founded: bool,
+    /// Where nodes with a cluster answered in the last round, by seat.
+    members: BTreeMap<String, LeaderHint>,
     /// What the joiner was last told.
-    heard: Option<ClusterId>,
+    heard: ClusterHeard,
     /// Seats of the seed list that were last heard of in another cluster.
     elsewhere: BTreeMap<String, ClusterId>,
 }
@@ -154,16 +156,19 @@ impl Founder {
         if let (Some(cluster), None) = (cluster, founding.founded()) {
             founding.taken_in(cluster);
         }
+        let inquirer = Inquirer::new(Arc::clone(&dialer), Arc::clone(&standing));
+        let service = config.service.as_deref();
+        let rounds = Rounds::new(seeds, service, Arc::clone(&dialer), inquirer);
         Ok(Founder {
             founding,
-            seeds,
+            rounds,
             directory,
-            inquirer: Inquirer::new(Arc::clone(&dialer), Arc::clone(&standing)),
             dialer,
             standing,
             listeners,
             founded: false,
-            heard: None,
+            members: BTreeMap::new(),
+            heard: ClusterHeard::default(),
             elsewhere: BTreeMap::new(),
         })
     }
@@ -229,12 +234,14 @@ impl Founder {
             self.elsewhere.remove(&name);
             return;
         }
-        if name == self.founding.sender().name || !self.seeds.iter().any(|seed| seed.name == name) {
+        if name == self.founding.sender().name
+            || !self.rounds.seeds().iter().any(|seed| seed.name == name)
+        {
             return;
         }
         self.elsewhere.insert(name, cluster_id);
         let there = self.elsewhere.values().filter(|id| **id == cluster_id).count();
-        if 2 * there > self.seeds.len() {
+        if 2 * there > self.rounds.seeds().len() {
             let seats: Vec<&str> = self.elsewhere.keys().map(String::as_str).collect();
             fatal::storage(&StorageError::Foreign {
                 path: self.directory.path().display().to_string(),
@@ -253,11 +260,16 @@ impl Founder {
 
     /// Tells the joiner what it may ask for, whenever that has changed.
     fn tell_joiner(&mut self) {
-        let heard = self.founding.cluster_heard();
+        let cluster = self.founding.cluster_heard();
+        let members = match cluster {
+            Some(_) => self.members.values().cloned().collect(),
+            None => Vec::new(),
+        };
+        let heard = ClusterHeard { cluster, members };
         if heard != self.heard {
-            self.heard = heard;
-            // Clusters seldom come and go.
-            self.listeners.heard.deliver(ClusterHeard(heard));
+            self.heard = heard.clone();
+            // Clusters and their members seldom come and go.
+            self.listeners.heard.deliver(heard);
         }
     }
 
@@ -300,27 +312,25 @@ impl Founder {
         });
     }
 
-    /// One round of asking: every seed at once, each with a deadline.
+    /// One round of asking, each question with a deadline.
     fn ask(&self, round: AskRound, ctx: &mut Context<Self>) {
-        let asks: Vec<_> = self.seeds.iter().map(|seed| self.ask_one(seed.clone())).collect();
+        let asking = self.rounds.clone().ask(self.founding.answer(), round);
         let own = ctx.address();
         actix_rt::spawn(async move {
-            let asked = futures_util::future::join_all(asks).await;
             // One for each round of the core.
-            own.deliver(Heard::Round(round, asked));
+            own.deliver(Heard::Round(round, asking.await));
         });
     }
 
-    fn ask_one(&self, seed: Seed) -> impl Future<Output = Asked> + use<> {
-        let own = (seed.name == self.founding.sender().name).then(|| self.founding.answer());
-        let inquiry = self.inquirer.ask(&seed.name, &seed.address);
-        async move {
-            let result = match own {
-                Some(answer) => Ok(answer),
-                None => inquiry.await.map_err(|why| why.to_string()),
-            };
-            Asked { seat: Some(seed.name), result }
-        }
+    /// Notes where members of a cluster can be asked to be taken in.
+    fn note_members(&mut self, asked: &[Asked]) {
+        let answers = asked.iter().filter_map(|asked| asked.result.as_ref().ok());
+        let members = answers.filter(|answer| answer.cluster_id.is_some());
+        let hint = |answer: &Answer| LeaderHint {
+            name: answer.name.clone(),
+            address: answer.address.clone(),
+        };
+        self.members = members.map(|answer| (answer.name.clone(), hint(answer))).collect();
     }
 }
 
@@ -424,7 +434,10 @@ impl Handler<Heard> for Founder {
 
     fn handle(&mut self, message: Heard, ctx: &mut Self::Context) {
         let effects = match message {
-            Heard::Round(round, asked) => self.founding.asked(round, asked),
+            Heard::Round(round, asked) => {
+                self.note_members(&asked);
+                self.founding.asked(round, asked)
+            }
             Heard::Letter(letter) => self.founding.received(letter),
         };
         self.run(effects, None, ctx);

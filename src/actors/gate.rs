@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::metrics::{Counter, Gauge};
+
 /// Counts requests and their bytes from their arrival to their answer.
 #[derive(Debug)]
 pub struct Gate {
@@ -11,6 +13,10 @@ pub struct Gate {
     bytes_max: usize,
     requests: AtomicUsize,
     bytes: AtomicUsize,
+    /// Of the requests, those that write; for metrics.
+    writes: Gauge,
+    /// Writes that were not carried out after all, or whose outcome is unknown.
+    failed: Counter,
 }
 
 /// One admitted request; gives back its share when dropped.
@@ -18,6 +24,7 @@ pub struct Gate {
 pub struct Permit {
     gate: Arc<Gate>,
     bytes: usize,
+    writes: bool,
 }
 
 impl Gate {
@@ -25,16 +32,26 @@ impl Gate {
     #[must_use]
     pub fn new(requests_max: usize, bytes_max: usize) -> Arc<Gate> {
         let (requests, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Gate { requests_max, bytes_max, requests, bytes })
+        let (writes, failed) = (Gauge::default(), Counter::default());
+        Arc::new(Gate { requests_max, bytes_max, requests, bytes, writes, failed })
     }
 
     /// Takes a request of this many bytes in, or does not.
     #[must_use]
-    pub fn admit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+    pub fn admit(self: &Arc<Self>, bytes: usize, writes: bool) -> Option<Permit> {
         let requests = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let held = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let permit = Permit { gate: Arc::clone(self), bytes };
+        if writes {
+            self.writes.up();
+        }
+        let permit = Permit { gate: Arc::clone(self), bytes, writes };
         (requests <= self.requests_max && held <= self.bytes_max).then_some(permit)
+    }
+
+    /// Writes held now, and how many failed so far.
+    #[must_use]
+    pub fn writes(&self) -> (u64, u64) {
+        (self.writes.read(), self.failed.read())
     }
 
     /// Requests held now.
@@ -44,8 +61,20 @@ impl Gate {
     }
 }
 
+impl Permit {
+    /// What was asked for has not happened, or nobody can tell.
+    pub fn note_failure(&self) {
+        if self.writes {
+            self.gate.failed.one();
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
+        if self.writes {
+            self.gate.writes.down();
+        }
         self.gate.requests.fetch_sub(1, Ordering::Relaxed);
         self.gate.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -58,12 +87,16 @@ mod tests {
     #[test]
     fn both_limits_hold_and_a_refused_request_gives_back_what_it_took() {
         let gate = Gate::new(2, 100);
-        let first = gate.admit(60).unwrap();
-        assert!(gate.admit(41).is_none(), "over the bytes");
-        let second = gate.admit(40).unwrap();
-        assert!(gate.admit(0).is_none(), "over the requests");
+        let first = gate.admit(60, true).unwrap();
+        assert!(gate.admit(41, true).is_none(), "over the bytes");
+        let second = gate.admit(40, false).unwrap();
+        assert!(gate.admit(0, false).is_none(), "over the requests");
+        assert_eq!(gate.writes(), (1, 0));
+        first.note_failure();
+        second.note_failure();
         drop(first);
-        assert!(gate.admit(60).is_some());
+        assert_eq!(gate.writes(), (0, 1), "reads are not counted");
+        assert!(gate.admit(60, false).is_some());
         drop(second);
         assert_eq!(gate.requests(), 0);
     }

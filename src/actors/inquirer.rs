@@ -1,6 +1,7 @@
 //! Asks an address who is there (`Boot.Ask`), accepting only a certificate of the seat that is looked
-//! for.
+//! for, or that of any node.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,21 +48,38 @@ impl Inquirer {
         Inquirer { dialer, standing }
     }
 
-    /// Asks; the reason for no answer is for a person.
+    /// Asks the seat at its address; the reason for no answer is for a person.
     pub fn ask(
         &self,
         name: &str,
         address: &str,
     ) -> impl Future<Output = Result<Answer, NoAnswer>> + use<> {
-        let (dialer, standing) = (Arc::clone(&self.dialer), Arc::clone(&self.standing));
-        let (name, address) = (name.to_owned(), address.to_owned());
-        async move {
-            let hello = hello(&standing, Purpose::Control, None);
-            let from = Sender { name: standing.own.name.clone(), node_id: standing.own.node_id };
-            let connection = dialer.dial(&address, Expect::Node(name), hello, PATIENCE).await?;
-            let answer = connection.call_timeout(Method::BootAsk, &Ask { from }, PATIENCE).await;
-            connection.close();
-            answer.map_err(|error| NoAnswer::Silence(error.to_string()))
+        self.clone().dial(address.to_owned(), Expect::Node(name.to_owned()))
+    }
+
+    /// Asks whichever node of the cluster is at this address.
+    pub fn ask_address(
+        &self,
+        address: SocketAddr,
+    ) -> impl Future<Output = Result<Answer, NoAnswer>> + use<> {
+        self.clone().dial(address.to_string(), Expect::AnySeat)
+    }
+
+    async fn dial(self, address: String, expect: Expect) -> Result<Answer, NoAnswer> {
+        let Inquirer { dialer, standing } = self;
+        let hello = hello(&standing, Purpose::Control, None);
+        let from = Sender { name: standing.own.name.clone(), node_id: standing.own.node_id };
+        let connection = dialer.dial(&address, expect, hello, PATIENCE).await?;
+        let answer = connection.call_timeout(Method::BootAsk, &Ask { from }, PATIENCE).await;
+        connection.close();
+        let answer: Answer =
+            answer.map_err(|error| NoAnswer::Silence(format!("{address}: {error}")))?;
+        let proved = connection.identity().name();
+        if answer.name == proved {
+            Ok(answer)
+        } else {
+            let why = format!("{address}: {proved} answers as if it were {}", answer.name);
+            Err(NoAnswer::Silence(why))
         }
     }
 }

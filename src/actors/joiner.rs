@@ -14,9 +14,9 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use crate::codec::api::{Code, LeaderHint};
+use crate::raft::RoleKind;
 use crate::raft::founding::Seed;
 use crate::raft::seats::{Join, JoinAnswer};
-use crate::raft::{ClusterId, RoleKind};
 use crate::rpc::{CallError, Dialer, Expect, Method, Purpose};
 
 use super::deliver::Deliver;
@@ -45,8 +45,8 @@ pub struct Joiner {
     standing: Arc<Standing>,
     founder: Recipient<TakenIn>,
     supervisor: Recipient<StartOver>,
-    /// The cluster that this node may be taken into.
-    heard: Option<ClusterId>,
+    /// The cluster that this node may be taken into, and who named it.
+    heard: ClusterHeard,
     /// Whom to ask next: the leader as far as known, else the seats in turn.
     leader: Option<LeaderHint>,
     turn: usize,
@@ -99,7 +99,7 @@ impl Joiner {
             standing,
             founder,
             supervisor,
-            heard: None,
+            heard: ClusterHeard::default(),
             leader: None,
             turn: 0,
             hints: 0,
@@ -111,7 +111,7 @@ impl Joiner {
     /// What to ask, if there is anything to ask for.
     fn question(&self) -> Option<Join> {
         let present = self.standing.present();
-        if present.cluster_id.is_none() && self.heard.is_none()
+        if present.cluster_id.is_none() && self.heard.cluster.is_none()
             || present.cluster_id.is_some() && !self.standing.may_be_out()
         {
             return None;
@@ -125,10 +125,14 @@ impl Joiner {
         })
     }
 
-    /// The seats that may know a leader: the seeds, and the members as they were when this node was one.
+    /// The seats that may know a leader: the seeds, those who named the cluster, and the members as they
+    /// were when this node was one.
     fn seats(&self) -> Vec<LeaderHint> {
         let mut seats: BTreeMap<String, String> =
             self.seeds.iter().map(|seed| (seed.name.clone(), seed.address.clone())).collect();
+        for member in &self.heard.members {
+            seats.entry(member.name.clone()).or_insert_with(|| member.address.clone());
+        }
         for member in self.standing.present().membership.members.values() {
             seats.insert(member.name.clone(), member.address.clone());
         }
@@ -171,7 +175,7 @@ impl Joiner {
         if self.said.is_news(seat, &why) {
             tracing::info!("{why}");
         }
-        if let (None, Some(cluster)) = (present.cluster_id, self.heard) {
+        if let (None, Some(cluster)) = (present.cluster_id, self.heard.cluster) {
             let waiting = format!("waiting to be taken into cluster {cluster}: {why}");
             self.standing.publish(Present { waiting: Some(waiting), ..Present::clone(&present) });
         }
@@ -252,9 +256,12 @@ impl Handler<ClusterHeard> for Joiner {
     type Result = ();
 
     fn handle(&mut self, message: ClusterHeard, ctx: &mut Self::Context) {
-        self.heard = message.0;
-        self.leader = None;
-        self.ask(ctx);
+        let other = message.cluster != self.heard.cluster;
+        self.heard = message;
+        if other {
+            self.leader = None;
+            self.ask(ctx);
+        }
     }
 }
 

@@ -61,7 +61,7 @@ async fn look(
     let own = standing.own.node_id;
     let others = membership.members.iter().filter(|(id, _)| **id != own);
     let asked = others.filter(|(id, _)| membership.is_voter(**id)).map(|(id, member)| {
-        let line = lines.remove(id).filter(Connection::is_open);
+        let line = lines.remove(id).filter(|line| line.is_open() && !line.is_stale());
         async move { (*id, ask(dialer, standing, member, line).await) }
     });
     let mut serving = BTreeSet::new();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use bytes::Bytes;
 
-use crate::codec::api::{Code, GetArgs, RangeArgs, Refusal};
+use crate::codec::api::{Code, GetArgs, LeaderHint, RangeArgs, Refusal};
 use crate::kv;
 use crate::raft::founding::Answer;
 use crate::raft::seats::{Join, SeatQuestion};
@@ -106,6 +106,10 @@ pub struct Waiter {
 impl Waiter {
     /// Answers with a refusal.
     pub fn refuse(self, refusal: Refusal) {
+        // Whoever does not lead sends the client on; that is how it finds the leader.
+        if refusal.code != Code::NotLeader {
+            self.permit.note_failure();
+        }
         self.reply.refuse(refusal);
     }
 
@@ -421,9 +425,14 @@ pub struct AddressAnswered {
 
 /// Which cluster this node may be taken into at the moment: the only one there is, as long as the node
 /// has none and holds no draft. Founder → joiner, whenever that changes; never lost.
-#[derive(Message)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
-pub struct ClusterHeard(pub Option<ClusterId>);
+pub struct ClusterHeard {
+    /// The cluster.
+    pub cluster: Option<ClusterId>,
+    /// Nodes that named it in the last round of asking; they may be in none of the seats known here.
+    pub members: Vec<LeaderHint>,
+}
 
 /// A cluster has taken this node in: the entry that says so is committed. Joiner → founder, which writes
 /// it down and passes it on to the supervisor, which starts the member with an empty log. Never lost;

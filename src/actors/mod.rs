@@ -17,6 +17,7 @@
 //!                                          └────────────┘                        └────────────┘
 //!   Founder, Joiner: before there is a Node.   Supervisor: starts, watches, stops all of it.
 //!   Auditor: compares the stores while this node leads.
+//!   Collector: reads what all of them count, and asks the node, when somebody wants metrics.
 //! ```
 //!
 //! Snapshots (all of it in `snapshot_*`, but for the applier's and the replicator's part):
@@ -45,6 +46,8 @@
 //! | snapshot thread | one snapshot at a time | the next one waits; admins beyond a few are refused |
 //! | disk thread | [`node::OUTSTANDING_BATCHES_MAX`] and the peers' windows | proposals are refused as busy |
 //! | applier | [`node::APPLIED_LAG_MAX`] | proposals are refused as busy; nothing is dropped |
+//! | collector of metrics | one text at a time, few questions | refused as busy; scrapers wait for the same text |
+//! | volume thread | one look under way, one waiting | what it would say is missing in the text |
 
 pub mod agreement;
 pub mod applier;
@@ -56,6 +59,7 @@ pub mod door;
 pub mod election_timer;
 pub mod fatal;
 pub mod founder;
+pub mod founding_round;
 pub mod gate;
 pub mod inquirer;
 pub mod joiner;
@@ -64,6 +68,8 @@ pub mod log_source;
 pub mod member_calls;
 pub mod membership;
 pub mod messages;
+pub mod meters;
+pub mod metrics;
 pub mod node;
 pub mod offline;
 pub mod peers;

@@ -14,7 +14,7 @@ use actix::prelude::*;
 use crate::codec::api::{Code, Refusal};
 use crate::codec::raft as wire;
 use crate::raft::{
-    self, Effects, Envelope, Index, NodeId, NodeStatus, PersistToken, ReadToken, RequestId, Seen,
+    self, Effects, Envelope, Index, NodeId, PersistToken, ReadToken, RequestId, Seen,
 };
 use crate::rpc::Responder;
 
@@ -34,6 +34,7 @@ use super::peers::Peers;
 use super::snapshot_desk::Desk;
 use super::snapshot_receiver::Receiver;
 use super::standing::{Present, Standing};
+use super::start_over::WentBack;
 use super::storage::Storage;
 
 /// Batches handed to the disk and not completed, before proposals are refused as busy. Everything else
@@ -60,6 +61,8 @@ pub struct Neighbours {
     pub desk: Desk,
     /// Receives them.
     pub receiver: Receiver,
+    /// For a peer's word that this node's directory went back in time.
+    pub went_back: WentBack,
 }
 
 /// See the module.
@@ -196,6 +199,9 @@ impl Node {
             }
             // One for each leadership; the reads' callers must be answered (C5).
             self.neighbours.applier.deliver(RefuseReads);
+        }
+        if let Some((peer, seen)) = effects.went_back {
+            (self.neighbours.went_back)(peer, seen);
         }
         if let Some(soft_state) = soft_state {
             let leader = self.standing.present().leader_hint().map(|hint| hint.name);
@@ -489,12 +495,6 @@ impl Handler<Status> for Node {
     type Result = MessageResult<Status>;
 
     fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.status())
-    }
-}
-
-impl Node {
-    fn status(&self) -> NodeStatus {
-        self.core.status()
+        MessageResult(self.core.status())
     }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use super::messages::{
     Dialled, Ended, Lane, Leave, PeerGone, Replicate, ReplyReceived, SendRequest, Stale, StartOver,
     StreamSnapshot,
 };
+use super::meters::PeerMeter;
 use super::peers::Peer;
 use super::snapshot_sender::Sending;
 use super::standing::Standing;
@@ -95,6 +96,7 @@ pub struct Replicator {
     seed: u64,
     /// Why the peer was not trusted when last dialed; it has been said.
     complaint: Option<String>,
+    meter: Arc<PeerMeter>,
 }
 
 impl Replicator {
@@ -107,6 +109,7 @@ impl Replicator {
         gone: Recipient<PeerGone>,
         seed: u64,
     ) -> Replicator {
+        let meter = common.standing.meters.peer(peer.id);
         let line = |seed| Line {
             connection: None,
             number: 0,
@@ -126,6 +129,7 @@ impl Replicator {
             sending: None,
             seed,
             complaint: None,
+            meter,
         }
     }
 
@@ -198,6 +202,8 @@ impl Replicator {
             return;
         };
         let (answers, peer) = (self.answers.clone(), self.peer.id);
+        let meter =
+            (call == RaftCall::Heartbeat).then(|| (Arc::clone(&self.meter), Instant::now()));
         actix_rt::spawn(async move {
             let answered = connection.call_raw(method(call), args, patience).await;
             let reply = answered.ok().and_then(|body| {
@@ -205,6 +211,9 @@ impl Replicator {
                     .ok()
                     .filter(|envelope| envelope.from == peer && envelope.request == request)
             });
+            if let (Some((meter, begun)), Some(_)) = (meter, &reply) {
+                meter.answered(begun.elapsed());
+            }
             let reply = match reply {
                 Some(envelope) => ReplyReceived::Answered(envelope),
                 None => ReplyReceived::Unanswered { peer, request },
@@ -350,6 +359,7 @@ impl Handler<Dialled> for Replicator {
                 if lane == Lane::Control {
                     self.complaint = None;
                 }
+                self.meter.connected(lane, true);
                 let line = self.line(lane);
                 line.dialing = false;
                 line.backoff.reset();
@@ -424,6 +434,7 @@ impl Handler<Ended> for Replicator {
             return;
         }
         tracing::info!(peer = self.peer.member.name, ?lane, reason, "connection ended");
+        self.meter.connected(lane, false);
         let line = self.line(lane);
         line.connection = None;
         line.dropped = !renewed;

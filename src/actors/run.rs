@@ -1,7 +1,7 @@
 //! From options to a running node and its exit status.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,12 +12,13 @@ use crate::config::{NodeConfig, OnDamage};
 use crate::exit::{Exit, Failure};
 use crate::identity::Role;
 use crate::kv;
-use crate::rpc::{Dialer, Limits, Tls};
+use crate::rpc::{Dialer, Limits, Meter, PageLimits, Resolver, Tls, serve_page};
 use crate::storage::{DataDir, RealFs, StorageError};
 
 use super::founder::{self, Founder, Listeners};
 use super::gate::Gate;
 use super::joiner::{self, Joiner};
+use super::metrics::{Collector, MetricsPage};
 use super::rpc_listener::RpcListener;
 use super::service::NodeService;
 use super::standing::{Own, Standing};
@@ -34,8 +35,14 @@ const REQUEST_BYTES_MAX: usize = 256 << 20;
 /// line of the log.
 #[must_use]
 pub fn run(config: NodeConfig) -> Exit {
+    run_resolving(config, Resolver::default())
+}
+
+/// The same with another resolver of names than the system's.
+#[must_use]
+pub fn run_resolving(config: NodeConfig, resolver: Resolver) -> Exit {
     match prepare(config) {
-        Ok(prepared) => serve(prepared),
+        Ok(prepared) => serve(prepared, resolver),
         Err(Failure { exit, message }) => {
             tracing::error!(status = exit.code(), "{message}");
             exit
@@ -48,6 +55,7 @@ struct Prepared {
     tls: Arc<Tls>,
     directory: DataDir,
     listener: TcpListener,
+    metrics: Option<TcpListener>,
 }
 
 fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
@@ -73,13 +81,19 @@ fn prepare(config: NodeConfig) -> Result<Prepared, Failure> {
         opened => opened,
     };
     let directory = directory.map_err(|error| opening(&config.data_dir, &error))?;
-    let listener = TcpListener::bind(config.listen)
+    let listener = bind("--listen", config.listen)?;
+    let metrics = config.metrics.map(|address| bind("--metrics", address)).transpose()?;
+    Ok(Prepared { config, tls, directory, listener, metrics })
+}
+
+/// A listening socket; `option` says how it was asked for.
+fn bind(option: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| Failure {
             exit: Exit::AddressInUse,
-            message: format!("cannot listen on {}: {error}; {}", config.listen, way_out(&error)),
-        })?;
-    Ok(Prepared { config, tls, directory, listener })
+            message: format!("cannot listen on {address}: {error}; {}", way_out(option, &error)),
+        })
 }
 
 /// The certificate of a seat.
@@ -100,16 +114,22 @@ pub fn seat_certificate(certs: &Path, name: &str) -> Result<Arc<Tls>, Failure> {
 }
 
 /// What helps against an address that cannot be listened on.
-fn way_out(error: &io::Error) -> &'static str {
+fn way_out(option: &str, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "choose a port from 1024 on with --listen, or permit this process ports below"
+            format!("choose a port from 1024 on with {option}, or permit this process ports below")
         }
         io::ErrorKind::AddrNotAvailable => {
-            "the address is none of this machine; --listen takes one of its own, such as 0.0.0.0 with \
-             the port, and --advertise says where the others find it"
+            let seen = match option {
+                "--listen" => ", and --advertise says where the others find it",
+                _ => "",
+            };
+            format!(
+                "the address is none of this machine; {option} takes one of its own, such as 0.0.0.0 \
+                 with the port{seen}"
+            )
         }
-        _ => "choose another --listen or stop what holds it",
+        _ => format!("choose another {option} or stop what holds it"),
     }
 }
 
@@ -141,9 +161,9 @@ fn certificate(problem: impl ToString) -> Failure {
     Failure { exit: Exit::Certificate, message: problem.to_string() }
 }
 
-fn serve(prepared: Prepared) -> Exit {
+fn serve(prepared: Prepared, resolver: Resolver) -> Exit {
     let system = System::new();
-    if let Err(Failure { exit, message }) = system.block_on(async { start(prepared) }) {
+    if let Err(Failure { exit, message }) = system.block_on(async { start(prepared, resolver) }) {
         tracing::error!(status = exit.code(), "{message}");
         return exit;
     }
@@ -156,9 +176,23 @@ fn serve(prepared: Prepared) -> Exit {
     }
 }
 
+/// Serves the page of metrics until the process ends.
+async fn serve_metrics(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    meter: Arc<Meter>,
+    page: Arc<MetricsPage>,
+) {
+    match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => serve_page(listener, tls, PageLimits::default(), meter, page).await,
+        // The node is of use without them, too.
+        Err(error) => tracing::error!(%error, "metrics are not served: the socket cannot be used"),
+    }
+}
+
 /// Starts everything, on the arbiter of the supervisor.
-fn start(prepared: Prepared) -> Result<(), Failure> {
-    let Prepared { config, tls, directory, listener } = prepared;
+fn start(prepared: Prepared, resolver: Resolver) -> Result<(), Failure> {
+    let Prepared { config, tls, directory, listener, metrics } = prepared;
     let own =
         Own { name: config.name.clone(), node_id: directory.node_id(), boot: directory.boot() };
     tracing::info!(
@@ -173,12 +207,31 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
     let store = kv::Store::new();
     let standing = Standing::new(own, store.view(), store.state_hash());
     let limits = Limits::default();
-    let dialer = Arc::new(Dialer::new(Arc::clone(&tls), limits.clone()));
+    let dialer = Arc::new(Dialer::resolving(Arc::clone(&tls), limits.clone(), resolver));
     tls.watch(&config.certs, Some(&config.name)).map_err(|error| {
         certificate(format!("certificates cannot be watched, no thread can be started: {error}"))
     })?;
     let directory = Arc::new(directory);
     let (serving, timing) = (Arbiter::new().handle(), Arbiter::new().handle());
+    let watching = Arbiter::new().handle();
+    let (meter, gate) = (Arc::<Meter>::default(), Gate::new(REQUESTS_MAX, REQUEST_BYTES_MAX));
+    let collector = Collector::start(
+        Arc::clone(&standing),
+        Arc::clone(&tls),
+        Arc::clone(&meter),
+        Arc::clone(&gate),
+        directory.path(),
+        watching.clone(),
+    )
+    .map_err(|error| Failure {
+        exit: Exit::Disk,
+        message: format!("no thread can be started: {error}"),
+    })?;
+    if let Some(listener) = metrics {
+        let page = Arc::new(MetricsPage(Arc::clone(&collector)));
+        let (tls, meter) = (Arc::clone(&tls), Arc::clone(&meter));
+        watching.spawn(async move { serve_metrics(listener, tls, meter, page).await });
+    }
 
     let founder_context = Context::<Founder>::new();
     let founder = founder_context.address();
@@ -186,10 +239,11 @@ fn start(prepared: Prepared) -> Result<(), Failure> {
     let joiner_context = Context::<Joiner>::new();
     let supervisor_context = Context::<Supervisor>::new();
     let supervisor = supervisor_context.address();
-    let gate = Gate::new(REQUESTS_MAX, REQUEST_BYTES_MAX);
     let service = Arc::new(NodeService::new(
         Arc::clone(&standing),
         gate,
+        meter,
+        collector,
         founder,
         supervisor.clone().recipient(),
         supervisor.clone().recipient(),

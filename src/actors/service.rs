@@ -6,7 +6,6 @@
 //! are refused as busy before any work; peers' requests are bounded by their own windows and refused
 //! as busy only by a full mailbox.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -21,7 +20,7 @@ use crate::codec::raft::{self as wire, Direction, RaftCall};
 use crate::identity::{Identity, Role};
 use crate::kv::command::Command;
 use crate::raft::{Message, NodeId, NodeStatus};
-use crate::rpc::{Call, CloseCode, Hello, HelloAck, Method, Peer, Reason, Responder, Service};
+use crate::rpc::{Call, CloseCode, Hello, HelloAck, Meter, Method, Peer, Responder, Service};
 
 use super::applier::answer_read;
 use super::audits::Audits;
@@ -35,6 +34,7 @@ use super::messages::{
     Introduced, Proposal, Propose, Read, ReadArgs, ReadIndex, RequestReceived, StartOver, Status,
     Stop, TakeSnapshot, Waiter,
 };
+use super::metrics::Collector;
 use super::node::Node;
 use super::replication;
 use super::replies::{members_reply, probe_reply, status_reply};
@@ -67,6 +67,8 @@ pub struct NodeService {
     /// Pages of the log that are being read.
     pages: Arc<Semaphore>,
     audits: Audits,
+    meter: Arc<Meter>,
+    metrics: Arc<Collector>,
 }
 
 /// `Node.Status` and `Cluster.Members` answered at once; further ones are refused as busy.
@@ -91,6 +93,8 @@ impl NodeService {
     pub fn new(
         standing: Arc<Standing>,
         gate: Arc<Gate>,
+        meter: Arc<Meter>,
+        metrics: Arc<Collector>,
         founder: Addr<Founder>,
         stop: Recipient<Stop>,
         start_over: Recipient<StartOver>,
@@ -108,11 +112,14 @@ impl NodeService {
             probes: Arc::new(Semaphore::new(PROBES_MAX)),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
             audits,
+            meter,
+            metrics,
         }
     }
 
     /// The node has become a member.
     pub fn joined(&self, member: Member) {
+        self.metrics.joined(member.node.clone());
         self.member.store(Some(Arc::new(member)));
     }
 
@@ -184,8 +191,8 @@ impl NodeService {
         }
     }
 
-    fn waiter(&self, reply: Responder, bytes: usize) -> Option<Waiter> {
-        match self.gate.admit(bytes) {
+    fn waiter(&self, reply: Responder, bytes: usize, writes: bool) -> Option<Waiter> {
+        match self.gate.admit(bytes, writes) {
             Some(permit) => Some(Waiter { reply, permit }),
             None => {
                 reply.refuse(busy());
@@ -218,7 +225,7 @@ impl NodeService {
                 call.args
             }
         };
-        let waiter = self.waiter(call.reply, command.len())?;
+        let waiter = self.waiter(call.reply, command.len(), true)?;
         Some(Proposal { command, waiter })
     }
 
@@ -235,7 +242,7 @@ impl NodeService {
                 return None;
             }
         };
-        let waiter = self.waiter(call.reply, call.args.len())?;
+        let waiter = self.waiter(call.reply, call.args.len(), false)?;
         Some(Read { args, waiter })
     }
 
@@ -358,6 +365,7 @@ impl Service for NodeService {
                 (Method::NodeProbe, member) => {
                     self.status(member.as_ref(), &self.probes, probe_reply, call.reply);
                 }
+                (Method::NodeMetrics, _) => self.metrics.answer(call.reply),
                 (Method::NodeStop, _) => {
                     call.reply.send(&status_reply(&self.standing, None));
                     let reason = format!("{} asked for it", peer.identity);
@@ -434,7 +442,9 @@ impl Service for NodeService {
         self.door.closed(peer);
     }
 
-    fn refused(&self, _: SocketAddr, _: Reason) {}
+    fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
 }
 
 impl Read {

@@ -171,6 +171,7 @@ impl Desk {
             Taking::Failed(
                 error @ (StorageError::NoSpace { .. } | StorageError::UnsoundSnapshot { .. }),
             ) => {
+                standing.snapshots.failed();
                 if self.not_before.is_none() {
                     tracing::error!("no snapshot: {error}; the log goes on growing meanwhile");
                 }

@@ -9,6 +9,7 @@ use crate::codec::api::SnapshotCounters;
 #[derive(Debug, Default)]
 pub struct SnapshotMeter {
     taken: AtomicU64,
+    failed: AtomicU64,
     last_ms: AtomicU64,
     last_bytes: AtomicU64,
     sent_bytes: AtomicU64,
@@ -23,6 +24,17 @@ impl SnapshotMeter {
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.last_ms.store(milliseconds, Ordering::Relaxed);
         self.last_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A snapshot of the node's own was given up.
+    pub fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many of the node's own were given up.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// So many bytes of a snapshot were handed to a connection.

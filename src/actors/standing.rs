@@ -13,6 +13,7 @@ use crate::codec::api::{Answerer, Code, LeaderHint, Refusal};
 use crate::kv::View;
 use crate::raft::{Boot, ClusterId, Membership, NodeId, RoleKind, Seen, SoftState, Term};
 
+use super::meters::Meters;
 use super::snapshot_meter::SnapshotMeter;
 
 /// The node's fixed facts about itself.
@@ -64,6 +65,8 @@ pub struct Standing {
     stopping: AtomicBool,
     /// What was done with snapshots.
     pub snapshots: SnapshotMeter,
+    /// What was counted of everything else.
+    pub meters: Arc<Meters>,
 }
 
 impl Standing {
@@ -90,6 +93,7 @@ impl Standing {
             removed: ArcSwapOption::empty(),
             stopping: AtomicBool::new(false),
             snapshots: SnapshotMeter::default(),
+            meters: Arc::default(),
         })
     }
 
@@ -106,6 +110,7 @@ impl Standing {
         if present.soft_state.leader.is_some() {
             self.removed.store(None);
         }
+        self.meters.standing(&present.soft_state);
         self.present.store(Arc::new(present));
     }
 

@@ -10,12 +10,39 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Recipient;
+
 use crate::exit::Exit;
+use crate::raft::{NodeId, Seen};
 use crate::storage::{self, DataDir, RealFs, StorageError};
 
+use super::deliver::Deliver;
 use super::fatal;
+use super::messages::StartOver;
+use super::standing::Standing;
+
+/// What a node does that is told that its directory went back in time: who says so, and what that peer has seen.
+pub type WentBack = Box<dyn Fn(NodeId, Seen)>;
+
+/// Has the supervisor start over.
+#[must_use]
+pub fn when_gone_back(standing: Arc<Standing>, supervisor: Recipient<StartOver>) -> WentBack {
+    Box::new(move |peer, seen| {
+        let present = standing.present();
+        let member = present.membership.members.get(&peer);
+        let name = member.map_or_else(|| format!("node {peer}"), |member| member.name.clone());
+        let claims = standing.claims();
+        tracing::error!(
+            "{name}, asking for a vote, has heard more of this node than its directory holds: {seen:?}, \
+             and it holds {claims:?}; a volume was restored from an older copy"
+        );
+        // Must not be lost; repeats are ignored.
+        supervisor.deliver(StartOver { reason: "went back".into() });
+    })
+}
 
 /// How often a node starts over within [`SPAN`].
 const TIMES_MAX: usize = 3;

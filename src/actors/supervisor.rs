@@ -6,10 +6,11 @@
 //! | main | supervisor, founder, node, storage, replicators, auditor | one turn of the core and what it causes |
 //! | serving | RPC listener, connections, applier | bytes, TLS, and the answers that go out there |
 //! | timer | election timer | nothing may starve it |
+//! | metrics | collector, the listener for scrapers | they may take nothing from the others |
 //!
 //! Besides the arbiters there are the disk thread, the log reader's, and those of snapshots: one that
 //! takes them, one that receives them, one for each that is sent or loaded, and one for each state that a
-//! loaded one replaces.
+//! loaded one replaces; and one that asks the volume how full it is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ use super::membership::{Steward, asking};
 use super::messages::{
     DiskReported, FinishDisk, HandOver, SnapshotReported, StartOver, Stop, TakenIn,
 };
+use super::meters::TimedLog;
 use super::node::{Neighbours, Node};
 use super::peers::{Line, Peers};
 use super::replicator::{Common, Patience, Replicator};
@@ -48,7 +50,7 @@ use super::snapshot_load::current;
 use super::snapshot_receiver::Receiver;
 use super::snapshot_taker::Taker;
 use super::standing::{Content, Present, Standing};
-use super::start_over::start_over;
+use super::start_over::{start_over, when_gone_back};
 use super::storage::Storage;
 
 /// Bytes of recent entries kept in memory for replication and applying.
@@ -210,11 +212,13 @@ impl Supervisor {
         let context = Context::<Node>::new();
         let node = context.address();
         let reports = node.clone().recipient::<DiskReported>();
-        let disk = DiskThread::start(Box::new(wal), move |event| {
+        let timed = TimedLog { log: wal, meters: Arc::clone(&standing.meters) };
+        let disk = DiskThread::start(Box::new(timed), move |event| {
             // One for each group of batches, and batches are bounded; the node must hear it.
             reports.deliver(DiskReported(event));
         })
         .map_err(failed)?;
+        standing.meters.backlog.store(Some(disk.backlog()));
         let storage = Storage::new(disk).start();
         let (answers, gone) = (node.clone().recipient(), node.clone().recipient());
         let peers = Peers::new(own.node_id, config.raft.election_ticks.1, move |peer| {
@@ -254,6 +258,7 @@ impl Supervisor {
             steward,
             desk,
             receiver: receiver.clone(),
+            went_back: when_gone_back(Arc::clone(standing), self.plan.own.clone().recipient()),
         };
         context.run(Node::new(
             core,

@@ -18,7 +18,8 @@ use super::CertsError;
 use super::facts::{self, Facts, rfc3339};
 use crate::identity::{Identity, Role, check_dns, check_label};
 
-/// Common name by which a CA of our own making is known; its organization is then the cluster.
+/// With this the common name of a CA of our own making begins; its organization is then the cluster.
+/// A drawn id follows: two CAs of one name cannot be told apart by a verifier that trusts both.
 const CA_COMMON_NAME: &str = "Balsa CA";
 
 /// A century: longer is a mistake, and the dates must stay within what their encoding can hold
@@ -78,7 +79,10 @@ pub struct Issued {
     /// Its private key, PEM, PKCS#8.
     pub key: String,
     /// The CA's certificate, PEM.
+    /// The CA to trust with it, PEM.
     pub ca: String,
+    /// The revocation lists of that CA, PEM; empty if there are none.
+    pub lists: String,
 }
 
 /// A CA with its key.
@@ -199,7 +203,8 @@ impl Issued {
     pub fn self_signed(raw: &RawParams) -> Result<Issued, CertsError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = raw.params()?.self_signed(&key)?.pem();
-        Ok(Issued { ca: certificate.clone(), certificate, key: key.serialize_pem() })
+        let (ca, key) = (certificate.clone(), key.serialize_pem());
+        Ok(Issued { ca, certificate, key, lists: String::new() })
     }
 }
 
@@ -218,9 +223,11 @@ impl Authority {
     /// cryptography refuses.
     pub fn create(cluster: &str, validity: Validity) -> Result<Authority, CertsError> {
         check_label("the cluster's name", cluster)?;
+        let id =
+            getrandom::u32().map_err(|e| CertsError::Generate(format!("no randomness: {e}")))?;
         let raw = RawParams {
             organization: cluster.to_string(),
-            common_name: CA_COMMON_NAME.to_string(),
+            common_name: format!("{CA_COMMON_NAME} {id:08x}"),
             uris: Vec::new(),
             dns: Vec::new(),
             ips: Vec::new(),
@@ -235,19 +242,12 @@ impl Authority {
 
     /// A CA from its certificate and key, whoever made them. The error is a sentence's tail.
     pub(super) fn from_pem(certificate: &str, key: &str) -> Result<Authority, String> {
-        let der = facts::certificates(certificate.as_bytes())?;
-        let [der] = der.as_slice() else {
-            return Err(format!("holds {} certificates instead of one", der.len()));
-        };
-        let facts = Facts::of(der, OffsetDateTime::now_utc())?;
-        if !facts.ca || !facts.key_usage.contains(&"keyCertSign") {
-            return Err("is not the certificate of a CA that may sign others".into());
-        }
+        let (der, facts) = read_ca(certificate)?;
         let key = KeyPair::from_pem(key).map_err(|e| format!("its key cannot be used: {e}"))?;
-        if !facts::is_key_of(&key, der)? {
+        if !facts::is_key_of(&key, &der)? {
             return Err("does not belong to the key beside it".into());
         }
-        let cluster = facts.cluster_of_ca(CA_COMMON_NAME);
+        let cluster = cluster_of(&facts);
         let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(der.as_slice()), key)
             .map_err(|e| e.to_string())?;
         Ok(Authority { certificate: certificate.to_string(), facts, cluster, issuer })
@@ -262,6 +262,11 @@ impl Authority {
     /// The CA's private key, PEM. For [`layout`](super::layout) only: it goes nowhere else.
     pub(super) fn key(&self) -> String {
         self.issuer.key().serialize_pem()
+    }
+
+    /// What signs.
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     /// What stands in the CA's certificate.
@@ -316,8 +321,27 @@ impl Authority {
         let mut params = raw.params()?;
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Issued { certificate, key: key.serialize_pem(), ca: self.certificate.clone() })
+        let (ca, key) = (self.certificate.clone(), key.serialize_pem());
+        Ok(Issued { certificate, key, ca, lists: String::new() })
     }
+}
+
+/// A CA's own certificate, which stands alone in its file.
+pub(super) fn read_ca(pem: &str) -> Result<(Vec<u8>, Facts), String> {
+    let mut ders = facts::certificates(pem.as_bytes())?;
+    let (Some(der), 0) = (ders.pop(), ders.len()) else {
+        return Err(format!("holds {} certificates instead of one", ders.len() + 1));
+    };
+    let facts = Facts::of(&der, OffsetDateTime::now_utc())?;
+    if !facts.ca || !facts.key_usage.contains(&"keyCertSign") {
+        return Err("is not the certificate of a CA that may sign others".into());
+    }
+    Ok((der, facts))
+}
+
+/// The cluster that a CA signs for; none if it is of other making, and signs for any.
+pub(super) fn cluster_of(ca: &Facts) -> Option<String> {
+    ca.cluster_of_ca(CA_COMMON_NAME)
 }
 
 impl fmt::Debug for Authority {

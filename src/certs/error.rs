@@ -30,7 +30,10 @@ pub enum CertsError {
         asked: String,
     },
     /// The CA's own certificate has ended.
-    #[error("the CA's certificate ended on {not_after}; make a new CA in another directory")]
+    #[error(
+        "the CA's certificate ended on {not_after}; `cltraft certs rotate-ca trust` makes a new one, \
+         then come the steps reissue and drop"
+    )]
     AuthorityExpired {
         /// When, RFC 3339.
         not_after: String,
@@ -79,6 +82,43 @@ pub enum CertsError {
         /// What is wrong with it.
         why: String,
     },
+    /// Another run is at work.
+    #[error("another cltraft certs works in {} right now; wait for its end and try again", path.display())]
+    Busy {
+        /// The CA's directory.
+        path: PathBuf,
+    },
+    /// The CA's key is needed and somewhere else.
+    #[error(
+        "{} is not there, and without the CA's key nothing can be signed; put it back for as long as \
+         this takes",
+        path.display()
+    )]
+    KeyAway {
+        /// Where the key belongs.
+        path: PathBuf,
+    },
+    /// The CA's certificate does not let it sign revocation lists.
+    #[error(
+        "the CA {ca} may not sign revocation lists (it lacks the key usage cRLSign), so nobody of its \
+         can be revoked; change to a CA that may, with `cltraft certs rotate-ca trust`"
+    )]
+    CannotRevoke {
+        /// The CA's subject.
+        ca: String,
+    },
+    /// A revocation list has as many entries as it may have.
+    #[error(
+        "the revocation list of {ca} is full; a new CA, with `cltraft certs rotate-ca trust`, begins \
+         with an empty one"
+    )]
+    ListFull {
+        /// The CA's subject.
+        ca: String,
+    },
+    /// What was asked for does not fit what was found.
+    #[error("{0}")]
+    Refused(String),
     /// The operating system refused.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PublicKeyData};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use serde::{Serialize, Serializer};
@@ -11,7 +13,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, Pem, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-use crate::identity::{Identity, Role, check_label};
+use crate::identity::{Identity, Role, check_label, signed};
 
 /// Days before its end from which on a certificate is reported.
 const SOON_DAYS: i64 = 30;
@@ -150,11 +152,19 @@ impl Facts {
     }
 
     /// The cluster that a CA of our own making signs for.
+    /// Before CAs were told apart by an id behind the common name, they had none.
     pub(super) fn cluster_of_ca(&self, common_name: &str) -> Option<String> {
         let organization = self.subject.strip_prefix("O=")?;
         let (cluster, rest) = organization.split_once(", CN=")?;
-        (rest == common_name && check_label("the cluster's name", cluster).is_ok())
-            .then(|| cluster.to_string())
+        let id = rest.strip_prefix(common_name)?;
+        let is_id = |id: &str| !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit());
+        let ours = id.is_empty() || id.strip_prefix(' ').is_some_and(is_id);
+        (ours && check_label("the cluster's name", cluster).is_ok()).then(|| cluster.to_string())
+    }
+
+    /// Whether it may sign revocation lists.
+    pub(super) fn signs_lists(&self) -> bool {
+        self.key_usage.contains(&"cRLSign")
     }
 
     /// What in the certificate itself keeps it from working in a cluster, or soon will, one sentence
@@ -243,13 +253,20 @@ pub(super) fn is_key_of(key: &KeyPair, der: &[u8]) -> Result<bool, String> {
     Ok(parse(der)?.public_key().raw == key.subject_public_key_info())
 }
 
+/// Whether a CA signed a certificate, both in DER.
+pub(super) fn is_signed_by(der: &[u8], ca: &[u8]) -> bool {
+    let (Ok(certificate), Ok(ca)) = (parse(der), parse(ca)) else { return false };
+    certificate.issuer().as_raw() == ca.subject().as_raw()
+        && signed::is_signed_by(der, ca.public_key().raw)
+}
+
 /// A moment as in JSON output and messages.
 pub fn rfc3339(moment: OffsetDateTime) -> String {
     // Only years beyond 9999 cannot be written; no certificate can hold one either.
     moment.format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
 }
 
-fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
+pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) => Err("holds bytes after the certificate".into()),
@@ -257,7 +274,10 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
     }
 }
 
-fn serialize_time<S: Serializer>(moment: &OffsetDateTime, s: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize_time<S: Serializer>(
+    moment: &OffsetDateTime,
+    s: S,
+) -> Result<S::Ok, S::Error> {
     s.serialize_str(&rfc3339(*moment))
 }
 
@@ -266,7 +286,7 @@ fn present(usages: &[(bool, &'static str)]) -> Vec<&'static str> {
 }
 
 /// Without the zero byte that DER puts before a number whose first bit is set; as openssl prints it.
-fn serial(raw: &[u8]) -> String {
+pub(super) fn serial(raw: &[u8]) -> String {
     match raw {
         [0, rest @ ..] if !rest.is_empty() => hex(rest),
         all => hex(all),
@@ -297,11 +317,25 @@ fn sha256(bytes: &[u8]) -> String {
         .unwrap_or_default()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// The reverse of [`hex`].
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = |at: usize| text.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
+/// One PEM block, in the lines of 64 characters that RFC 7468 asks of writers.
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> =
+        (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }

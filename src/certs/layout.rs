@@ -1,9 +1,19 @@
 //! The directories every part reads (design section 6).
 //!
 //! ```text
-//! OUT/ca/{ca.crt, ca.key}                  mode 0700; the key signs, and is mounted nowhere
-//! OUT/<name>/{ca.crt, tls.crt, tls.key}    what one process needs, and no more
-//! OUT/k8s/*.yaml                           Secret manifests, if they were asked for
+//! OUT/ca/{ca.crt, ca.crl, ca.key}                  mode 0700; the key signs, and is mounted nowhere
+//! OUT/<name>/{ca.crt, ca.crl, tls.crt, tls.key}    what one process needs, and no more
+//! OUT/k8s/*.yaml                                   Secret manifests, if they were asked for
+//! ```
+//!
+//! Below `ca/`, while the CA is changed and afterwards ([`rotate`](super::rotate)):
+//!
+//! ```text
+//! next/          the new CA: trusted, does not sign yet
+//! former/        the former CA: still trusted, signs no more
+//! former-<id>/   one that nobody trusts any more, set aside
+//! replaced/      certificates (not keys) in whose place others were put, for who must revoke one
+//! lock           held by the one run that changes anything
 //! ```
 //!
 //! A new directory is written beside its place, synced, and renamed into it: it is there whole or
@@ -11,14 +21,16 @@
 //! anew over old ones are replaced file by file inside the same directory, because a running node
 //! watches that directory; it keeps what it had until key and certificate fit again.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use time::OffsetDateTime;
+
 use super::authority::{Authority, Issued};
+use super::disk::{PRIVATE, PUBLIC, Wanted, create_directory, replace_file, sync_directory};
 use super::error::CertsError;
-use crate::identity::files::{CA_CRT, TLS_CRT, TLS_KEY, exposed_mode};
+use crate::identity::files::{CA_CRL, CA_CRT, TLS_CRT, TLS_KEY, exposed_mode};
 
 /// The CA's directory inside `OUT`; therefore no seat's or client's name.
 pub const CA_DIR: &str = "ca";
@@ -26,9 +38,6 @@ pub const CA_DIR: &str = "ca";
 pub const SECRETS_DIR: &str = "k8s";
 /// The CA's private key, in the CA's directory only.
 pub const CA_KEY: &str = "ca.key";
-
-pub(super) const PRIVATE: u32 = 0o600;
-const PUBLIC: u32 = 0o644;
 
 /// What to do about a certificate that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +79,7 @@ pub fn ca_dir(out: &Path) -> PathBuf {
     out.join(CA_DIR)
 }
 
-/// The directory of a seat, client or admin.
+/// The directory of a seat, client, admin or monitor.
 ///
 /// # Errors
 /// [`CertsError::BadValue`] for `ca` and `k8s`, whose directories hold something else.
@@ -116,14 +125,19 @@ impl Authority {
             .map_err(|why| CertsError::unreadable(&certificate, why))
     }
 
-    /// Writes the CA to a new directory. There is no way to overwrite one: with the key, every
-    /// certificate it ever signed would be lost.
+    /// Writes the CA with a first, empty list to a new directory. There is no way to overwrite one:
+    /// with the key, every certificate it ever signed would be lost.
     ///
     /// # Errors
     /// [`CertsError::Exists`] if the directory is there and not empty, [`CertsError::Io`].
     pub fn save(&self, dir: &Path) -> Result<(), CertsError> {
         let key = self.key();
-        let files = [(CA_CRT, PUBLIC, self.certificate()), (CA_KEY, PRIVATE, key.as_str())];
+        let list = self.list(None, &[], OffsetDateTime::now_utc())?;
+        let files = [
+            (CA_CRT, PUBLIC, self.certificate()),
+            (CA_CRL, PUBLIC, list.pem()),
+            (CA_KEY, PRIVATE, key.as_str()),
+        ];
         if create_directory(dir, 0o700, &files)? {
             Ok(())
         } else {
@@ -141,11 +155,13 @@ impl Issued {
     /// [`CertsError::Io`].
     pub fn save(&self, dir: &Path, existing: Existing) -> Result<Written, CertsError> {
         // The certificate comes last: a reader that sees it finds its key there.
-        let files = [
+        let mut files: Vec<Wanted<'_>> = vec![
             (CA_CRT, PUBLIC, self.ca.as_str()),
+            (CA_CRL, PUBLIC, self.lists.as_str()),
             (TLS_KEY, PRIVATE, self.key.as_str()),
             (TLS_CRT, PUBLIC, self.certificate.as_str()),
         ];
+        files.retain(|(name, _, content)| *name != CA_CRL || !content.is_empty());
         if create_directory(dir, 0o755, &files)? {
             return Ok(Written::Created);
         }
@@ -206,82 +222,5 @@ fn check_complete(dir: &Path) -> Result<(), CertsError> {
     match [CA_CRT, TLS_CRT, TLS_KEY].into_iter().find(|name| !dir.join(name).exists()) {
         None => Ok(()),
         Some(missing) => Err(CertsError::Incomplete { path: dir.to_path_buf(), missing }),
-    }
-}
-
-/// Makes `dir` with all its files, or finds that there is something in its place (false).
-fn create_directory(
-    dir: &Path,
-    mode: u32,
-    files: &[(&str, u32, &str)],
-) -> Result<bool, CertsError> {
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent).map_err(CertsError::io("make", parent))?;
-    let staging = Staging(beside(dir)?);
-    DirBuilder::new().mode(mode).create(&staging.0).map_err(CertsError::io("make", &staging.0))?;
-    for (name, mode, content) in files {
-        write_new(&staging.0.join(name), *mode, content)?;
-    }
-    sync_directory(&staging.0)?;
-    // Renaming a directory succeeds over nothing and over an empty directory, never over content.
-    match fs::rename(&staging.0, dir) {
-        Ok(()) => {
-            sync_directory(parent)?;
-            Ok(true)
-        }
-        Err(e) => match e.kind() {
-            ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty => Ok(false),
-            _ => Err(CertsError::io("make", dir)(e)),
-        },
-    }
-}
-
-pub(super) fn replace_file(
-    dir: &Path,
-    name: &str,
-    mode: u32,
-    content: &str,
-) -> Result<(), CertsError> {
-    let path = dir.join(name);
-    let staging = Staging(beside(&path)?);
-    write_new(&staging.0, mode, content)?;
-    fs::rename(&staging.0, &path).map_err(CertsError::io("replace", &path))
-}
-
-fn write_new(path: &Path, mode: u32, content: &str) -> Result<(), CertsError> {
-    // The mode is given at creation: there is no moment at which a key could be read by others.
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(CertsError::io("make", path))?;
-    file.write_all(content.as_bytes()).map_err(CertsError::io("write", path))?;
-    file.sync_all().map_err(CertsError::io("sync", path))
-}
-
-fn sync_directory(dir: &Path) -> Result<(), CertsError> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(CertsError::io("sync", dir))
-}
-
-/// A hidden name in the same directory that nobody else uses.
-fn beside(path: &Path) -> Result<PathBuf, CertsError> {
-    let random =
-        getrandom::u64().map_err(|e| CertsError::Generate(format!("no randomness: {e}")))?;
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    Ok(path.with_file_name(format!(".{name}.{random:016x}")))
-}
-
-/// Something half-made, removed unless it was renamed away.
-struct Staging(PathBuf);
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // Neither failure matters: after the rename there is nothing to remove, and after an error
-        // that error is what is reported.
-        let _ = fs::remove_dir_all(&self.0).or_else(|_| fs::remove_file(&self.0));
     }
 }

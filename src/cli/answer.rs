@@ -6,8 +6,8 @@ use super::bench::Report;
 use super::selftest::Step;
 use crate::client::{self, ErrorKind, Written};
 use crate::codec::api::{
-    ChangeReply, GetReply, KeyValue, MembersReply, ReplicationReply, SnapshotReply, StatusReply,
-    TransferReply,
+    ChangeReply, GetReply, KeyValue, MembersReply, MetricsReply, ReplicationReply, SnapshotReply,
+    StatusReply, TransferReply,
 };
 use crate::config::UsageReport;
 
@@ -100,6 +100,8 @@ pub enum Answer {
     },
     /// Of `status`.
     Nodes(Vec<NodeAnswer>),
+    /// Of `metrics`.
+    Metrics(MetricsReply),
     /// Of `replication`.
     Replication(ReplicationReply),
     /// Of `stop`.

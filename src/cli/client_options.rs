@@ -310,6 +310,9 @@ mod tests {
         for line in ["transfer 2", "transferir 2"] {
             assert_eq!(command(line), Command::Transfer { node: "2".into() });
         }
+        for line in ["metrics raft-1", "metricas raft-1"] {
+            assert_eq!(command(line), Command::Metrics { node: "raft-1".into() });
+        }
         for line in ["snapshot take raft-1", "instantanea tomar raft-1"] {
             assert_eq!(command(line), Command::Snapshot { node: "raft-1".into() });
         }
@@ -325,6 +328,7 @@ mod tests {
             ("member list raft-3", &["'raft-3' is one word too many"]),
             ("member list --limit 3", &["--limit means nothing to member"]),
             ("transfer", &["transfer needs a NODE"]),
+            ("metrics", &["metrics needs a NODE"]),
             ("snapshot", &["snapshot needs a verb; it has take NODE"]),
             ("snapshot save f", &["snapshot has no verb 'save'"]),
             ("snapshot take", &["snapshot needs a NODE"]),

@@ -2,11 +2,11 @@
 //! the command line and the shell.
 
 mod admin;
+mod certs;
 mod local;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use bytes::Bytes;
 pub use admin::Change;
 pub use local::{Local, LocalAction};
 
-use super::certs::{CertsCommand, InitOptions, IssueOptions, K8S_NODES, ServiceNames, ShowOptions};
+use super::certs::CertsCommand;
 use super::judge::Judge;
 use super::source::Source;
 use super::values;
@@ -68,6 +68,11 @@ pub enum Command {
     Status {
         /// The node.
         node: Option<String>,
+    },
+    /// A node's metrics.
+    Metrics {
+        /// The node.
+        node: String,
     },
     /// A node's log and store.
     Replication {
@@ -157,13 +162,14 @@ impl Command {
 }
 
 /// The commands by name, in English and in Spanish, for reading and for completion.
-pub const NAMES: [(&str, &str); 17] = [
+pub const NAMES: [(&str, &str); 18] = [
     ("put", "escribir"),
     ("get", "leer"),
     ("delete", "borrar"),
     ("cas", "comparar"),
     ("range", "rango"),
     ("status", "estado"),
+    ("metrics", "metricas"),
     ("replication", "estadoReplicacion"),
     ("stop", "detener"),
     ("member", "miembro"),
@@ -242,6 +248,7 @@ pub(crate) fn read(judge: &mut Judge<'_>, words: Vec<OsString>) -> Option<Comman
             0 => Some(Command::Status { node: None }),
             _ => words.node(judge).map(|node| Command::Status { node: Some(node) }),
         },
+        "metrics" => words.node(judge).map(|node| Command::Metrics { node }),
         "replication" => {
             let from = judge.option("from", |text| values::number(text, 1, u64::MAX));
             let limit = limit(judge).and_then(|limit| u32::try_from(limit).ok());
@@ -262,7 +269,7 @@ pub(crate) fn read(judge: &mut Judge<'_>, words: Vec<OsString>) -> Option<Comman
         "idle" => Some(Command::Idle),
         "bench" => Some(bench(judge)),
         "local" => local::read(judge),
-        _ => certs(judge, &mut words),
+        _ => certs::read(judge, &mut words),
     };
     words.end(judge);
     command
@@ -307,82 +314,6 @@ fn bench(judge: &mut Judge<'_>) -> Command {
     let keys = count("keys", 1_000_000_000, 10_000) as u64;
     let op = op.unwrap_or(BenchOp::Put);
     Command::Bench(Bench { op, clients, conns, seconds, value_size, keys, threads })
-}
-
-/// The verbs of `certs`. What their values mean is judged by [`super::certs`], which reports all of
-/// them at once too.
-fn certs(judge: &mut Judge<'_>, words: &mut Words) -> Option<Command> {
-    let verb = words.text();
-    let path = |text: &str| Ok(PathBuf::from(text));
-    let text = |text: &str| Ok(text.to_owned());
-    let init = InitOptions::default();
-    let names = |judge: &mut Judge<'_>| ServiceNames {
-        namespace: judge.option("namespace", text).unwrap_or(init.names.namespace.clone()),
-        service: judge.option("service", text).unwrap_or(init.names.service.clone()),
-        client_service: judge
-            .option("client_service", text)
-            .unwrap_or(init.names.client_service.clone()),
-    };
-    let count = |judge: &mut Judge<'_>, name, default| {
-        let number = judge.option(name, |text| values::number(text, 0, u64::from(u32::MAX)));
-        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
-    };
-    let nodes = |judge: &mut Judge<'_>, default| {
-        let most = u64::from(super::certs::problems::MAX_NODES);
-        let number = judge.option("nodes", |text| values::number(text, 1, most));
-        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
-    };
-    let command = match verb.as_deref() {
-        Some("init") => CertsCommand::Init(InitOptions {
-            k8s: judge.flag("k8s"),
-            out: judge.option("out", path).unwrap_or(init.out.clone()),
-            cluster: judge.option("cluster", text).unwrap_or(init.cluster.clone()),
-            nodes: nodes(judge, if judge.typed("k8s") { K8S_NODES } else { init.nodes }),
-            dns: judge.list("dns"),
-            ips: judge.list("ip"),
-            names: names(judge),
-            days: count(judge, "days", init.days),
-            ca_days: count(judge, "ca_days", init.ca_days),
-            force: judge.flag("force"),
-        }),
-        Some("issue") => {
-            let (Some(role), Some(name)) = (words.text(), words.text()) else {
-                judge.problem("certs issue needs node, client or admin, and a NAME");
-                return None;
-            };
-            let defaults = IssueOptions::new(&role, &name);
-            CertsCommand::Issue(IssueOptions {
-                out: judge.option("out", path).unwrap_or(defaults.out),
-                cluster: judge.option("cluster", text),
-                dns: judge.list("dns"),
-                ips: judge.list("ip"),
-                names: names(judge),
-                days: count(judge, "days", defaults.days),
-                force: judge.flag("force"),
-                role,
-                name,
-            })
-        }
-        Some("show") => {
-            let paths: Vec<_> = std::iter::from_fn(|| words.next()).map(PathBuf::from).collect();
-            if paths.is_empty() {
-                judge.problem("certs show needs files or directories");
-            }
-            CertsCommand::Show(ShowOptions { paths })
-        }
-        Some(other) => {
-            judge.problem(format!("certs has no verb '{other}'; it has init, issue and show"));
-            return None;
-        }
-        None => {
-            judge.problem("certs needs init, issue or show");
-            return None;
-        }
-    };
-    for problem in command.problems() {
-        judge.problem(problem);
-    }
-    Some(Command::Certs(command))
 }
 
 /// The words of one command.

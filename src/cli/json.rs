@@ -1,11 +1,14 @@
 //! Answers for programs: one object a line, the same field names everywhere (design section 7).
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::answer::{Answer, Exit, Failure, NodeAnswer, Write};
+use super::samples::{Sample, samples};
 use crate::codec::api::{
     KeyValue, LogContent, LogLine, MemberStatus, ReplicationReply, SnapshotCounters, StatusReply,
 };
@@ -22,6 +25,8 @@ pub enum Json {
     Number(u64),
     /// A measured number.
     Float(f64),
+    /// Texts by names that are not known beforehand.
+    Labels(BTreeMap<String, String>),
     /// A list.
     List(Vec<Json>),
     /// An object.
@@ -107,6 +112,7 @@ into_json! {
     f64 => value Json::Float(value);
     Exit => value Json::Number(value as u64);
     Object => value Json::Object(value);
+    BTreeMap<String, String> => value Json::Labels(value);
     Vec<Object> => value Json::List(value.into_iter().map(Json::Object).collect());
 }
 
@@ -126,9 +132,31 @@ pub fn lines(answer: &Answer) -> Vec<Object> {
         }
         Answer::Nodes(nodes) => nodes.iter().map(node).collect(),
         Answer::Members(reply) => reply.members.iter().map(member).collect(),
+        Answer::Metrics(reply) => {
+            let of_node = |sample| measured(Object::default().with("name", &*reply.name), sample);
+            samples(&reply.text).into_iter().map(of_node).collect()
+        }
         Answer::Step(step) => step.json().into_iter().collect(),
         other => vec![single(other)],
     }
+}
+
+/// One sample of the metrics. JSON has no infinite numbers; they are texts.
+fn measured(object: Object, sample: Sample) -> Object {
+    let value = sample.value;
+    // Beyond 2^53 a floating-point number is not exact, and neither is a JSON reader's.
+    let value: Json = if value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value) {
+        (value as u64).into()
+    } else if value.is_finite() {
+        value.into()
+    } else {
+        value.to_string().into()
+    };
+    object
+        .with("metric", sample.name)
+        .with("type", sample.kind)
+        .with("labels", sample.labels)
+        .with("value", value)
 }
 
 /// An answer of the shell: one object with its exit status, whatever was asked. Several answers to one
@@ -147,6 +175,11 @@ pub fn one(answers: &[Answer]) -> Object {
         [Answer::Members(reply)] => {
             let members: Vec<Object> = reply.members.iter().map(member).collect();
             Object::default().with("members", members)
+        }
+        [Answer::Metrics(reply)] => {
+            let of_node = |sample| measured(Object::default(), sample);
+            let all: Vec<Object> = samples(&reply.text).into_iter().map(of_node).collect();
+            Object::default().with("name", &*reply.name).with("samples", all)
         }
         [Answer::Step(_), ..] => {
             let steps: Vec<Object> = answers.iter().flat_map(lines).collect();
@@ -210,9 +243,11 @@ fn single(answer: &Answer) -> Object {
             .with("milliseconds", reply.milliseconds),
         Answer::Measured(report) => report.json(),
         Answer::Step(step) => step.json().unwrap_or_default(),
-        Answer::Failed(_) | Answer::Entries { .. } | Answer::Nodes(_) | Answer::Members(_) => {
-            Object::default()
-        }
+        Answer::Failed(_)
+        | Answer::Entries { .. }
+        | Answer::Nodes(_)
+        | Answer::Members(_)
+        | Answer::Metrics(_) => Object::default(),
     };
     match answer.failure() {
         None => object,

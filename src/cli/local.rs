@@ -209,7 +209,7 @@ impl Cluster {
                 nodes: nodes.into(),
                 ..InitOptions::default()
             });
-            certs::run(&command, certs::Output::Text, &mut io::sink())
+            certs::run(&command, certs::Output::Text, Lang::En, &mut io::sink())
                 .map_err(|error| Failure::new("certificates", error.to_string()))?;
             let (dir, seeds) = (dir.to_owned(), numbered(addresses));
             Cluster { dir, seeds, srvraft: PathBuf::new() }.write_endpoints()?;

@@ -25,6 +25,7 @@ mod local;
 pub mod node_options;
 pub mod options;
 mod run;
+mod samples;
 pub mod selftest;
 mod shell;
 mod source;
@@ -96,7 +97,7 @@ fn carry_out(Call { settings, command }: Call) -> Exit {
                 Output::Text => certs::Output::Text,
                 Output::Json => certs::Output::Json,
             };
-            match certs::run(wanted, output, &mut io::stdout().lock()) {
+            match certs::run(wanted, output, settings.lang, &mut io::stdout().lock()) {
                 Ok(true) => Exit::Done,
                 Ok(false) => Exit::Failed,
                 Err(error) => {

@@ -154,6 +154,13 @@ fn serve(
     let data_dir = required(&mut judge, "data_dir", "--data-dir (where the log is kept)");
     let certs = required(&mut judge, "certs", "--certs (the certificates' directory)");
     let listen = listen(&mut judge, port);
+    let metrics = judge.setting("metrics", |text| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("'{text}' is not ADDR:PORT such as 0.0.0.0:6001 or [::]:6001"))
+    });
+    if metrics == Some(listen) && listen.port() != 0 {
+        judge.problem(format!("--metrics and --listen are both {listen}; they need a port each"));
+    }
     let cluster = judge.setting("cluster", values::seat);
     let tick = judge.setting("tick", |text| values::duration(text, Duration::from_millis(1)));
     let raft = timing(&mut judge);
@@ -181,15 +188,17 @@ fn serve(
     }
     let advertise = match (address, &name, &seeds) {
         (Some(address), ..) => address,
-        (None, Some(name), Some(seeds)) => match advertised(&seeds.list, seeds.service, name) {
-            Some(address) => address,
-            None => {
-                judge.problem(format!(
+        (None, Some(name), Some(seeds)) => {
+            match advertised(&seeds.list, seeds.service.is_some(), name) {
+                Some(address) => address,
+                None => {
+                    judge.problem(format!(
                     "{name} is not among the seeds, so --advertise (its HOST:PORT) must be given"
                 ));
-                String::new()
+                    String::new()
+                }
             }
-        },
+        }
         // What is missing has been named already.
         _ => String::new(),
     };
@@ -206,8 +215,10 @@ fn serve(
                 name,
                 data_dir,
                 listen,
+                metrics,
                 advertise,
                 seeds: seeds.list,
+                service: seeds.service,
                 certs,
                 cluster,
                 tick: tick.unwrap_or(TICK_DEFAULT),
@@ -243,10 +254,10 @@ fn log_filter(text: &str) -> Result<(), String> {
     }
 }
 
-/// The seats of the founding, and whether they are named by a service.
+/// The seats of the founding, and the service that names them, with its port, if one does.
 struct Seeds {
     list: Vec<Seed>,
-    service: bool,
+    service: Option<String>,
 }
 
 fn seat(judge: &mut Judge<'_>, words: Vec<OsString>, env: Env<'_>) -> Option<String> {
@@ -330,7 +341,7 @@ fn seeds(judge: &mut Judge<'_>, name: Option<&str>, port: Option<u64>) -> Option
             if replicas.is_some() {
                 judge.problem("--replicas goes with --service, not with --seeds");
             }
-            Some(Seeds { list, service: false })
+            Some(Seeds { list, service: None })
         }
         (None, Some(service)) => {
             let Some(replicas) = replicas else {
@@ -352,7 +363,8 @@ fn seeds(judge: &mut Judge<'_>, name: Option<&str>, port: Option<u64>) -> Option
                 name: format!("{prefix}-{ordinal}"),
                 address: format!("{prefix}-{ordinal}.{service}:{port}"),
             };
-            Some(Seeds { list: (0..replicas).map(seed).collect(), service: true })
+            let list = (0..replicas).map(seed).collect();
+            Some(Seeds { list, service: Some(format!("{service}:{port}")) })
         }
         (None, None) => {
             if !typed(judge) {
@@ -433,7 +445,8 @@ mod tests {
         assert_eq!(config.tick, TICK_DEFAULT);
         assert_eq!(config.raft, raft::Options::default());
         assert_eq!(config.cluster, None);
-        assert_eq!(config.seeds.len(), 2);
+        assert_eq!(config.metrics, None, "nothing listens that nobody asked for");
+        assert_eq!((config.seeds.len(), config.service), (2, None));
         assert_eq!(config.snapshots, SnapshotPolicy::default());
         assert_eq!(config.seat_limit, SEAT_LIMIT_DEFAULT);
         assert_eq!(config.retirement, RETIREMENT_DEFAULT);
@@ -442,10 +455,16 @@ mod tests {
 
     #[test]
     fn an_option_wins_over_its_variable() {
-        let env = [("BALSA_DATA_DIR", "/e"), ("BALSA_TICK", "20ms"), ("BALSA_NAME", "raft-0")];
+        let env = [
+            ("BALSA_DATA_DIR", "/e"),
+            ("BALSA_TICK", "20ms"),
+            ("BALSA_NAME", "raft-0"),
+            ("BALSA_METRICS", "[::]:6001"),
+        ];
         let config = config("--data-dir /d --certs=/c --seeds raft-0=h:1 --tick=30", &env);
         assert_eq!(config.data_dir, PathBuf::from("/d"));
         assert_eq!(config.tick, Duration::from_millis(30));
+        assert_eq!(config.metrics, Some("[::]:6001".parse().unwrap()));
         assert_eq!(config.name, "raft-0");
     }
 
@@ -463,6 +482,8 @@ mod tests {
         let zero = "raft-0.raft-service.default.svc.cluster.local:7001";
         assert_eq!(config.seeds[0], Seed { name: "raft-0".into(), address: zero.into() });
         assert_eq!(config.seeds.len(), 3);
+        let service = "raft-service.default.svc.cluster.local:7001";
+        assert_eq!(config.service.as_deref(), Some(service));
         assert_eq!(config.advertise, "raft-5.raft-service.default.svc.cluster.local:7001");
         assert_eq!(config.listen.port(), 7001);
     }
@@ -472,7 +493,7 @@ mod tests {
         let report = parse(
             "Raft_1 extra --seeds raft-0 --frobnicate --tick soon --election 9-5 --listen here \
              --log-format xml --on-damage panic --heartbeat 0 --snapshot-bytes 10 \
-             --snapshot-entries 0 --trailing-entries few --seat-limit now --retirement 0",
+             --snapshot-entries 0 --trailing-entries few --seat-limit now --retirement 0 --metrics 6001",
             &[],
         )
         .unwrap_err();
@@ -485,6 +506,7 @@ mod tests {
             "--tick: 'soon'",
             "--election: the range '9-5' is upside down",
             "--listen: 'here'",
+            "--metrics: '6001' is not ADDR:PORT such as 0.0.0.0:6001",
             "--log-format: 'xml'",
             "--on-damage: 'panic' is neither stop nor replace",
             "--snapshot-bytes: '10' is too little; the least is 65536 bytes",
@@ -505,6 +527,10 @@ mod tests {
         let cases = [
             ("", "the seat's name is missing"),
             ("-x", "there is no option -x"),
+            (
+                "raft-0 --listen 0.0.0.0:6000 --metrics 0.0.0.0:6000",
+                "--metrics and --listen are both 0.0.0.0:6000",
+            ),
             ("raft-0 --data-dir", "--data-dir needs a value"),
             ("raft-0 --data-dir --certs /c", "--data-dir needs a value"),
             ("raft-0 --seeds raft-0=h:1,raft-0=h:2", "raft-0 is there twice"),

@@ -107,6 +107,8 @@ Exit status: 0 stopped, 64 options, 65 damaged data, 69 removed from the cluster
         data_dir "DIR",
         /// Address to listen on [default: 0.0.0.0 and the port of --port]
         listen "ADDR:PORT",
+        /// Address for metrics over HTTPS, such as 0.0.0.0:6001 [default: none are served]
+        metrics "ADDR:PORT",
         /// Address for the others [default: this seat's seed, or its name in --service]
         advertise "HOST:PORT",
         /// The seats that found the cluster: raft-0=HOST:PORT,raft-1=HOST:PORT,...
@@ -165,6 +167,7 @@ options! {
     cas KEY EXPECTED NEW                cas KEY --absent NEW
     range FROM [TO] [--limit N]         range --prefix P [--limit N]
     status [NODE]
+    metrics NODE                        for monitors and admins
     replication NODE [--from INDEX] [--from-key KEY] [--limit N]
     stop NODE
     member list                         member add NAME HOST:PORT
@@ -177,7 +180,10 @@ options! {
     bench [--op OP] ...
     local --dir DIR [--nodes N] [--detach]      a cluster on this machine
     local --dir DIR --kill|--stop|--start|--add NODE, or --down
-    certs init|issue|show
+    certs init|issue|show               makes certificates, shows them
+    certs renew [NAME...|--all] [--within DAYS]
+    certs revoke NAME                   certs revoke --certificate FILE
+    certs rotate-ca trust|reissue|drop  a new CA, in three steps
 
 A NODE is an ordinal (1), a seat's name (raft-1) or an endpoint (HOST:PORT). A value may start with -;
 behind -- nothing is an option.
@@ -259,6 +265,10 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         days "N",
         /// certs: days until the CA expires
         ca_days "N",
+        /// certs renew: only what ends within so many days
+        within "DAYS",
+        /// certs revoke: the certificate, where it is no longer the one in its directory
+        certificate "FILE",
     }
     flags {
         /// get: whatever the asked node has applied, possibly stale
@@ -271,6 +281,8 @@ Exit status: 0 done, 1 failed, 2 usage, 3 key not found, 4 condition not met, 5 
         no_redirect,
         /// certs: issues anew what is there already
         force,
+        /// certs renew: everybody's
+        all,
         /// certs init: writes Secret manifests besides, for seven seats unless --nodes is given
         k8s,
         /// local: leaves the cluster running

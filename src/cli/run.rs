@@ -90,6 +90,10 @@ impl Asker {
                 }
             }
             Command::Status { node } => emit(Answer::Nodes(self.nodes(node).await?)),
+            Command::Metrics { node } => {
+                let at = client.node(&node).await?.address;
+                emit(Answer::Metrics(client.metrics(&at).await?));
+            }
             Command::Replication { node, from, from_key, limit } => {
                 let at = client.node(&node).await?.address;
                 emit(Answer::Replication(client.replication(&at, from, from_key, limit).await?));

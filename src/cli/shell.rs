@@ -241,14 +241,14 @@ fn split(line: &[u8]) -> Result<Vec<OsString>, String> {
 fn help(lang: Lang) -> String {
     lang.pick(
         "put KEY VALUE | put KEY --file PATH\nget KEY [--local]\ndelete KEY\ncas KEY EXPECTED NEW | cas KEY --absent NEW\n\
-         range FROM [TO] | range --prefix P [--limit N]\nstatus [NODE]\n\
+         range FROM [TO] | range --prefix P [--limit N]\nstatus [NODE]\nmetrics NODE\n\
          replication NODE [--from INDEX] [--from-key KEY] [--limit N]\nstop NODE\n\
          member list | member add NAME HOST:PORT | member remove NAME | member promote NAME\n\
          transfer NODE\nsnapshot take NODE\ntest\nexit\n\
          A NODE is an ordinal (1), a name (raft-1) or HOST:PORT. Quotes keep spaces.\n",
         "escribir [LIDER] CLAVE VALOR | escribir CLAVE --file RUTA\nleer [LIDER] CLAVE\nborrar CLAVE\n\
          comparar CLAVE ESPERADO NUEVO | comparar CLAVE --absent NUEVO\n\
-         rango DESDE [HASTA] | rango --prefix P [--limit N]\nestado [NODO]\n\
+         rango DESDE [HASTA] | rango --prefix P [--limit N]\nestado [NODO]\nmetricas NODO\n\
          estadoReplicacion NODO [--from INDICE] [--from-key CLAVE] [--limit N]\ndetener NODO\n\
          miembro listar | miembro agregar NOMBRE HOST:PUERTO | miembro quitar NOMBRE | miembro promover NOMBRE\n\
          transferir NODO\ninstantanea tomar NODO\nprobar\nexit\n\

@@ -65,6 +65,7 @@ pub fn lines(answer: &Answer, lang: Lang) -> String {
         },
         Answer::Entries { entries, .. } => entries.iter().map(key_value).collect(),
         Answer::Nodes(nodes) => nodes.iter().map(|answer| node(answer, lang)).collect(),
+        Answer::Metrics(reply) => reply.text.clone(),
         Answer::Replication(reply) => replication(reply, lang),
         Answer::Stopped { name } => {
             let name = seat(Some(name));
@@ -120,6 +121,7 @@ fn spanish(failure: &Failure) -> Option<&'static str> {
         "no_quorum" => "no hay mayoría",
         "unreachable" => "ningún nodo responde",
         "denied" => "sin permiso, o certificado rechazado",
+        "revoked" => "certificado revocado",
         "too_large" => "demasiado grande",
         "no_space" => "el disco del líder está lleno",
         "busy" => "el clúster está saturado",

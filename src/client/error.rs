@@ -54,6 +54,12 @@ impl Error {
         Error { kind: ErrorKind::Untrusted, word: "denied", message: message.into(), leader: None }
     }
 
+    /// Nothing happened, because a certificate is revoked.
+    #[must_use]
+    pub fn revoked(message: impl Into<String>) -> Error {
+        Error { word: "revoked", ..Error::untrusted(message) }
+    }
+
     /// It may have happened.
     #[must_use]
     pub fn unknown(message: impl Into<String>) -> Error {

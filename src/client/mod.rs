@@ -41,6 +41,7 @@ pub use nodes::Node;
 
 use crate::codec;
 use crate::codec::api::{Answerer, GetArgs, GetReply, RangeArgs, RangeReply, WriteReply};
+use crate::identity::Role;
 use crate::kv::command::{Command, Operation, Outcome, Write};
 use crate::rpc::{Method, Tls};
 use network::Network;
@@ -79,6 +80,7 @@ pub struct Written {
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner<Pool>>,
+    role: Role,
 }
 
 /// A client over any network: the tests script one.
@@ -97,8 +99,9 @@ impl Client {
     pub fn new(tls: Arc<Tls>, options: Options) -> Client {
         let attempt = attempt(options.timeout);
         let route = Route::new(options.endpoints, options.redirect);
+        let role = tls.identity().role();
         let reach = Reach::new(Pool::new(tls), route, attempt);
-        Client { inner: Arc::new(Inner::new(reach, options.timeout)) }
+        Client { inner: Arc::new(Inner::new(reach, options.timeout)), role }
     }
 
     /// The last thing that went wrong with an attempt, for a person who waits.

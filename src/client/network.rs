@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::error::Error;
 use crate::codec::api::Refusal;
 use crate::rpc::Method;
 
@@ -25,6 +26,31 @@ pub(crate) trait Network: Send + Sync + 'static {
     fn seat_at(&self, address: &str) -> Option<String>;
 }
 
+/// What stands between a client and a node so that another attempt will end the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Distrust {
+    /// A certificate is revoked: the node's, or our own.
+    Revoked,
+    /// Another fault of a certificate, or no authority.
+    Denied,
+    /// A good certificate, and somebody else's: the address may be an old one of the name.
+    SomebodyElse,
+}
+
+impl Distrust {
+    pub(super) fn error(self, message: String) -> Error {
+        match self {
+            Distrust::Revoked => Error::revoked(message),
+            Distrust::Denied | Distrust::SomebodyElse => Error::untrusted(message),
+        }
+    }
+
+    /// Whether another attempt at the same address will end in the same way.
+    pub(super) fn lasts(self) -> bool {
+        self != Distrust::SomebodyElse
+    }
+}
+
 /// Why a call has no reply, sorted by what that proves (C3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -32,9 +58,8 @@ pub(crate) enum Trouble {
     NotReached {
         /// One sentence.
         why: String,
-        /// True if certificates or authority are the reason: another attempt at this address will
-        /// end the same way.
-        untrusted: bool,
+        /// Whether certificates or authority are the reason.
+        distrust: Option<Distrust>,
     },
     /// The node refused; its code says what that proves.
     Refused(Refusal),

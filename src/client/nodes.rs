@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::network::{Network, Trouble};
 use super::pool::not_answered;
-use super::{Client, Inner};
+use super::{Client, Inner, attempt};
 use crate::codec;
-use crate::codec::api::{Code, MembersReply, ReplicationArgs, ReplicationReply, StatusReply};
+use crate::codec::api::{
+    Code, MembersReply, MetricsReply, ReplicationArgs, ReplicationReply, StatusReply,
+};
 use crate::kv::limits::KEY_BYTES_MAX;
 use crate::rpc::{CallError, Method};
 
@@ -100,7 +102,9 @@ impl Client {
             return all;
         }
         let answers = all.iter().map(|(_, status)| status);
-        let members = match founded(answers) {
+        // What is not asked for in vain is not counted as a refusal.
+        let may_ask = Method::ClusterMembers.allows(self.role);
+        let members = match may_ask && founded(answers) {
             true => self.members().await.map(|reply| reply.members).unwrap_or_default(),
             // Nobody could tell, however long we ask.
             false => Vec::new(),
@@ -149,6 +153,14 @@ impl Client {
     /// See [`Error`]; never unknown.
     pub async fn status(&self, address: &str) -> Result<StatusReply, Error> {
         self.inner.at(address, Method::NodeStatus, &NoArgs {}).await
+    }
+
+    /// The metrics of the node at `address`, as text.
+    ///
+    /// # Errors
+    /// See [`Error`]; never unknown.
+    pub async fn metrics(&self, address: &str) -> Result<MetricsReply, Error> {
+        self.inner.at(address, Method::NodeMetrics, &NoArgs {}).await
     }
 
     /// One page of the log and one of the store of the node at `address`.
@@ -215,7 +227,7 @@ impl Client {
         loop {
             let connection = match pool.connection(address, left()).await {
                 Ok(connection) => connection,
-                Err(Trouble::NotReached { untrusted: false, .. }) if told => return Ok(()),
+                Err(Trouble::NotReached { distrust: None, .. }) if told => return Ok(()),
                 Err(trouble) => return Err(failed(address, trouble)),
             };
             let args = codec::encode(&NoArgs {});
@@ -252,16 +264,21 @@ const LOOK: Duration = Duration::from_millis(300);
 
 impl<N: Network> Inner<N> {
     /// One call that only the node at `address` can answer, and that may be repeated: once more, if
-    /// the connection was lost, because it may have been an old one.
+    /// the connection was lost or silent, because it may have been an old one.
     pub(super) async fn at<A: Serialize, R: DeserializeOwned>(
         &self,
         address: &str,
         method: Method,
         args: &A,
     ) -> Result<R, Error> {
-        let mut called = self.tell(address, method, args, self.timeout).await;
+        let deadline = Instant::now() + self.timeout;
+        // A snapshot takes its time, and would be taken a second time.
+        let slow = method == Method::NodeSnapshot;
+        let first = if slow { self.timeout } else { attempt(self.timeout).min(self.timeout) };
+        let mut called = self.tell(address, method, args, first).await;
         if let Err(Trouble::Unresolved(_)) = called {
-            called = self.tell(address, method, args, self.timeout).await;
+            let left = deadline.saturating_duration_since(Instant::now());
+            called = self.tell(address, method, args, left).await;
         }
         let bytes = called.map_err(|trouble| failed(address, trouble))?;
         codec::decode_shared(&bytes).map_err(|error| {
@@ -290,10 +307,10 @@ fn founded<'a>(answers: impl IntoIterator<Item = &'a Result<StatusReply, Error>>
 /// Why the node at `address` did not answer a call that changes nothing.
 fn failed(address: &str, trouble: Trouble) -> Error {
     match trouble {
-        Trouble::NotReached { why, untrusted: true } => {
-            Error::untrusted(format!("{address}: {why}"))
+        Trouble::NotReached { why, distrust: Some(distrust) } => {
+            distrust.error(format!("{address}: {why}"))
         }
-        Trouble::NotReached { why, untrusted: false } | Trouble::Unresolved(why) => {
+        Trouble::NotReached { why, distrust: None } | Trouble::Unresolved(why) => {
             Error::no_leader("unreachable", format!("{address}: {why}"))
         }
         Trouble::Refused(refusal) if refusal.code == Code::Unknown => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::network::{Network, Trouble};
+use super::network::{Distrust, Network, Trouble};
 use crate::codec::api::{Code, Refusal};
 use crate::rpc::{
     CallError, Connection, DialError, Dialer, Expect, Hello, Limits, Method, NotSent, Tls,
@@ -58,7 +58,7 @@ impl Pool {
             return Ok(fresh);
         }
         let deadline = Instant::now() + timeout.min(DIAL);
-        let late = || Trouble::NotReached { why: "no connection in time".into(), untrusted: false };
+        let late = || Trouble::NotReached { why: "no connection in time".into(), distrust: None };
         let turn = tokio::time::timeout_at(deadline, slot.dialing.lock()).await;
         let _turn = turn.map_err(|_| late())?;
         if let Some(fresh) = slot.fresh() {
@@ -72,7 +72,10 @@ impl Pool {
                 *slot.last() = Some(connection.clone());
                 Ok(connection)
             }
-            Err(error) => slot.open().ok_or_else(|| not_reached(address, error)),
+            Err(error) => {
+                let former = slot.open().filter(|former| !former.is_silent());
+                former.ok_or_else(|| not_reached(address, error))
+            }
         }
     }
 }
@@ -111,18 +114,19 @@ impl Network for Pool {
 }
 
 fn not_reached(address: &str, error: DialError) -> Trouble {
-    let untrusted = match error {
+    let distrust = match error {
         // The node is there and had a reason not to take us: busy, stopping, not allowed.
         DialError::HelloRefused { refusal, .. } => return Trouble::Refused(*refusal),
-        DialError::Tls { .. } | DialError::RefusedByServer { .. } | DialError::WrongPeer { .. } => {
-            true
+        DialError::WrongPeer { .. } => Some(Distrust::SomebodyElse),
+        DialError::Tls { .. } | DialError::RefusedByServer { .. } => {
+            Some(if error.is_revocation() { Distrust::Revoked } else { Distrust::Denied })
         }
-        _ => false,
+        _ => None,
     };
     let why = error.to_string();
     // The address is named by whoever tells of it.
     let why = why.strip_prefix(address).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&why);
-    Trouble::NotReached { why: why.to_owned(), untrusted }
+    Trouble::NotReached { why: why.to_owned(), distrust }
 }
 
 /// Sorts a failed call by what it proves (C3).
@@ -136,7 +140,7 @@ pub(super) fn not_answered(error: CallError) -> Trouble {
         CallError::NotSent(NotSent::Arguments(_)) => {
             Trouble::Refused(Refusal::new(Code::BadRequest, error.to_string()))
         }
-        CallError::NotSent(_) => Trouble::NotReached { why: error.to_string(), untrusted: false },
+        CallError::NotSent(_) => Trouble::NotReached { why: error.to_string(), distrust: None },
         CallError::Lost(reason) => Trouble::Unresolved(reason.to_string()),
         CallError::TimedOut(_) | CallError::BadReply(_) => Trouble::Unresolved(error.to_string()),
     }

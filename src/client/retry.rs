@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::error::Error;
-use super::network::{Network, Trouble};
+use super::network::{Distrust, Network, Trouble};
 use super::route::{Plan, Route};
 use crate::codec;
 use crate::codec::api::{Code, LeaderHint, Refusal};
@@ -67,7 +67,7 @@ struct History {
     reached: bool,
     /// Addresses of this round that were tried, and those that will never trust us.
     round: (usize, usize),
-    untrusted: Option<String>,
+    untrusted: Option<Distrust>,
     /// A full disk or a full queue, if that is what the leader said last.
     full: Option<Refusal>,
     leader: Option<LeaderHint>,
@@ -131,12 +131,11 @@ impl<N: Network> Reach<N> {
             };
             self.route().not_led_at(&address);
             match trouble {
-                Trouble::NotReached { why, untrusted } => {
+                Trouble::NotReached { why, distrust } => {
                     self.note(&mut history, &address, &why);
                     self.route().unlearn(&address);
-                    if untrusted {
-                        history.round.1 += 1;
-                        history.untrusted = Some(why);
+                    if let Some(distrust) = distrust {
+                        history.distrusted(distrust);
                     }
                 }
                 Trouble::Unresolved(why) => {
@@ -183,8 +182,7 @@ impl<N: Network> Reach<N> {
                 Ok(false)
             }
             Code::WrongPeer => {
-                history.round.1 += 1;
-                history.untrusted = Some(refusal.message);
+                history.distrusted(Distrust::Denied);
                 Ok(false)
             }
             Code::Busy | Code::NoSpace => {
@@ -228,6 +226,13 @@ async fn pause(backoff: &mut Option<Backoff>, deadline: Instant) {
 }
 
 impl History {
+    /// Revocation is the reason only if there was never another.
+    fn distrusted(&mut self, distrust: Distrust) {
+        self.round.1 += usize::from(distrust.lasts());
+        let former = self.untrusted.filter(|former| *former != Distrust::Revoked);
+        self.untrusted = Some(former.unwrap_or(distrust));
+    }
+
     /// A refusal that nothing will change. It proves something about this attempt only: an earlier one
     /// may have been carried out (C3).
     fn end(&self, refusal: Refusal) -> Error {
@@ -246,7 +251,8 @@ impl History {
     fn end_of_round(&mut self) -> Option<Error> {
         let (tried, untrusted) = std::mem::take(&mut self.round);
         let hopeless = tried > 0 && tried == untrusted && !self.unresolved;
-        hopeless.then(|| Error::untrusted(self.told()))
+        let distrust = self.untrusted.filter(|_| hopeless)?;
+        Some(distrust.error(self.told()))
     }
 
     /// The deadline has passed.
@@ -265,8 +271,8 @@ impl History {
             )
         } else if self.reached {
             Error::no_leader("no_leader", format!("no leader was found in time ({told})"))
-        } else if self.untrusted.is_some() {
-            Error::untrusted(format!("no node could be trusted ({told})"))
+        } else if let Some(distrust) = self.untrusted {
+            distrust.error(format!("no node could be trusted ({told})"))
         } else {
             Error::no_leader("unreachable", format!("no node could be reached in time ({told})"))
         };

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard};
 
-use super::network::Trouble;
+use super::network::{Distrust, Trouble};
 use super::*;
 use crate::codec::api::{
     ChangeReply, Code, LeaderHint, MemberStatus, MembersReply, Refusal, SeatArgs,
@@ -27,6 +27,10 @@ enum Fault {
     Dead,
     /// The certificate is not accepted.
     Untrusted,
+    /// Its certificate or ours is revoked.
+    Revoked,
+    /// The certificate is good, and somebody else's.
+    SomebodyElse,
     /// The node refuses.
     Refuse(Code),
     /// The node says that another one leads.
@@ -145,7 +149,7 @@ impl Network for Fake {
         let always = world.always.iter().find(|(at, _)| **at == address);
         let fault = once.or_else(|| always.map(|(_, fault)| fault.clone()));
         let lost = || Err(Trouble::Unresolved("connection lost".into()));
-        let not_reached = |untrusted| Err(Trouble::NotReached { why: "nobody".into(), untrusted });
+        let not_reached = |distrust| Err(Trouble::NotReached { why: "nobody".into(), distrust });
         let hang = matches!(fault, Some(Fault::Hang));
         let result = match fault {
             None => world.execute(address, method, &args),
@@ -154,8 +158,10 @@ impl Network for Fake {
                 lost()
             }
             Some(Fault::LoseRequest | Fault::Hang) => lost(),
-            Some(Fault::Dead) => not_reached(false),
-            Some(Fault::Untrusted) => not_reached(true),
+            Some(Fault::Dead) => not_reached(None),
+            Some(Fault::Untrusted) => not_reached(Some(Distrust::Denied)),
+            Some(Fault::Revoked) => not_reached(Some(Distrust::Revoked)),
+            Some(Fault::SomebodyElse) => not_reached(Some(Distrust::SomebodyElse)),
             Some(Fault::Refuse(code)) => Err(refusal(code, None)),
             Some(Fault::Elsewhere(there)) => Err(refusal(Code::NotLeader, Some(there))),
         };
@@ -335,6 +341,46 @@ fn nobody_who_trusts_us_is_told_at_once() {
     fake.always("c", Fault::Dead);
     assert_eq!(kind(&run(client.write(put("x")))).0, ErrorKind::Untrusted);
     assert!(fake.called(Method::KvOpenSession).len() > 3);
+}
+
+#[test]
+fn a_revoked_certificate_is_named_unless_something_else_is_wrong_too() {
+    for (other, word) in [(Fault::Revoked, "revoked"), (Fault::Untrusted, "denied")] {
+        let (fake, client) = cluster(Some("b"));
+        for address in ["a", "c"] {
+            fake.always(address, Fault::Revoked);
+        }
+        fake.always("b", other);
+        assert_eq!(kind(&run(client.write(put("x")))), (ErrorKind::Untrusted, word));
+    }
+    // A node alone: the others serve.
+    let (fake, client) = cluster(Some("b"));
+    fake.always("a", Fault::Revoked);
+    run(client.write(put("x"))).expect("the others are trusted");
+}
+
+#[test]
+fn addresses_that_are_somebody_elses_for_the_moment_are_tried_again() {
+    // All pods were restarted, and each old address is another one's now: soon DNS knows it too.
+    let (fake, client) = cluster(Some("b"));
+    for address in ["a", "b", "c"] {
+        fake.always(address, Fault::SomebodyElse);
+    }
+    let healed = fake.clone();
+    let later = async {
+        while healed.called(Method::KvOpenSession).len() < 7 {
+            tokio::task::yield_now().await;
+        }
+        healed.world().always.clear();
+    };
+    let (written, ()) = run(async { tokio::join!(client.write(put("x")), later) });
+    written.expect("acknowledged");
+    // If it lasts, that is what is told.
+    let (fake, client) = with(Some("b"), SHORT, true);
+    for address in ["a", "b", "c"] {
+        fake.always(address, Fault::SomebodyElse);
+    }
+    assert_eq!(kind(&run(client.write(put("x")))).0, ErrorKind::Untrusted);
 }
 
 #[test]

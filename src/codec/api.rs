@@ -226,6 +226,15 @@ pub struct StatusReply {
     pub ready: bool,
 }
 
+/// Reply of `Node.Metrics`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsReply {
+    /// The seat.
+    pub name: String,
+    /// All metrics in the OpenMetrics text format, as `/metrics` has them.
+    pub text: String,
+}
+
 /// What a process has done with snapshots since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotCounters {
@@ -443,6 +452,27 @@ impl KeyValue {
 }
 
 impl Code {
+    /// Every one, in the order of the enum.
+    pub const ALL: [Code; 17] = [
+        Code::NotLeader,
+        Code::Busy,
+        Code::NoSpace,
+        Code::BadRequest,
+        Code::TooLarge,
+        Code::Denied,
+        Code::UnknownMethod,
+        Code::DeadlineExceeded,
+        Code::Unavailable,
+        Code::WrongPeer,
+        Code::Removed,
+        Code::WentBack,
+        Code::UnderWay,
+        Code::Conflict,
+        Code::SessionExpired,
+        Code::SerialOutOfWindow,
+        Code::Unknown,
+    ];
+
     /// The stable word.
     #[must_use]
     pub fn word(self) -> &'static str {

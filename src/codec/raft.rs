@@ -27,6 +27,7 @@ use crate::raft::message::{
     Append, AppendReply, Heartbeat, HeartbeatReply, Install, InstallReply, TimeoutNow,
     TimeoutNowReply, Vote, VoteReply,
 };
+use crate::raft::seats::MEMBERS_MAX;
 use crate::raft::{
     Entry, Envelope, Index, LogId, Membership, Message, NodeId, Payload, RequestId, Term,
 };
@@ -119,19 +120,24 @@ pub fn decode_envelope(
     bytes: &Bytes,
 ) -> Result<Envelope, DecodeError> {
     match (call, direction) {
-        (RaftCall::Vote, Direction::Request) => unwrap::<Vote>(bytes, |m, _| Ok(Message::Vote(m))),
-        (RaftCall::Vote, Direction::Reply) => {
-            unwrap::<VoteReply>(bytes, |m, _| Ok(Message::VoteReply(m)))
-        }
+        (RaftCall::Vote, Direction::Request) => unwrap::<Vote>(bytes, |m, _| {
+            bounded(m.remembered.len())?;
+            Ok(Message::Vote(m))
+        }),
+        (RaftCall::Vote, Direction::Reply) => unwrap::<VoteReply>(bytes, |m, _| {
+            bounded(m.seen.len())?;
+            Ok(Message::VoteReply(m))
+        }),
         (RaftCall::Append, Direction::Request) => {
             unwrap::<WireAppend>(bytes, |m, term| Ok(Message::Append(m.into_append(term)?)))
         }
         (RaftCall::Append, Direction::Reply) => {
             unwrap::<AppendReply>(bytes, |m, _| Ok(Message::AppendReply(m)))
         }
-        (RaftCall::Heartbeat, Direction::Request) => {
-            unwrap::<Heartbeat>(bytes, |m, _| Ok(Message::Heartbeat(m)))
-        }
+        (RaftCall::Heartbeat, Direction::Request) => unwrap::<Heartbeat>(bytes, |m, _| {
+            bounded(m.seen.len())?;
+            Ok(Message::Heartbeat(m))
+        }),
         (RaftCall::Heartbeat, Direction::Reply) => {
             unwrap::<HeartbeatReply>(bytes, |m, _| Ok(Message::HeartbeatReply(m)))
         }
@@ -174,6 +180,17 @@ struct WireEntry {
     d: Option<Bytes>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     m: Option<Arc<Membership>>,
+}
+
+/// Most lines about members in one message: a seat may be held by two while its holder is replaced.
+const LINES_MAX: usize = 2 * MEMBERS_MAX;
+
+fn bounded(lines: usize) -> Result<(), DecodeError> {
+    if lines > LINES_MAX {
+        let message = format!("{lines} lines about members, more than {LINES_MAX}");
+        return Err(DecodeError::Content(message));
+    }
+    Ok(())
 }
 
 /// No cluster counts that far; a term beyond it is refused, so that the next one can always be named.

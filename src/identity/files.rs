@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ca.crt              the CAs to trust, one or more
+//! ca.crl              optional: what each of them has revoked
 //! NAME.crt, NAME.key  the seat's own certificate and key, where either exists, else
 //! tls.crt, tls.key    those of whoever the directory is for
 //! ```
@@ -13,6 +14,11 @@ use std::path::{Path, PathBuf};
 
 /// CA certificates to trust, in every directory.
 pub const CA_CRT: &str = "ca.crt";
+/// Revocation lists in PEM, one for each CA of the bundle; may be missing.
+pub const CA_CRL: &str = "ca.crl";
+/// The most bytes that the file of the revocation lists may have, some twenty thousand entries: it is read
+/// again and again, and Kubernetes holds no larger Secret.
+pub const CA_CRL_BYTES_MAX: usize = 1 << 20;
 /// The process's certificate, intermediates after it if there are any.
 pub const TLS_CRT: &str = "tls.crt";
 /// The process's private key.

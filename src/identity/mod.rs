@@ -13,6 +13,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub mod files;
+pub(crate) mod signed;
 
 /// Longest cluster or seat name in bytes: a DNS label's limit (RFC 1035 §2.3.4), because a seat's
 /// name is the first label of its address.
@@ -28,6 +29,8 @@ pub enum Role {
     Client,
     /// May do everything a person may do, `stop` and the whole log among it.
     Admin,
+    /// Reads a node's state and its metrics, and nothing that anybody stored.
+    Monitor,
 }
 
 /// Whom a certificate speaks for. Every value has passed the grammar, wherever it comes from.
@@ -85,7 +88,7 @@ pub enum IdentityError {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 3] = [Role::Node, Role::Client, Role::Admin];
+    pub const ALL: [Role; 4] = [Role::Node, Role::Client, Role::Admin, Role::Monitor];
 
     /// The word that stands in the URI.
     #[must_use]
@@ -94,6 +97,7 @@ impl Role {
             Role::Node => "node",
             Role::Client => "client",
             Role::Admin => "admin",
+            Role::Monitor => "monitor",
         }
     }
 }
@@ -111,7 +115,7 @@ impl FromStr for Role {
         Role::ALL.into_iter().find(|role| role.word() == text).ok_or_else(|| NameError {
             what: "the role",
             value: text.to_owned(),
-            rule: "a role is node, client or admin",
+            rule: "a role is node, client, admin or monitor",
         })
     }
 }

@@ -78,6 +78,10 @@ impl Sessions {
         Sessions { by_id, by_use, bytes: 0, hash: 0, bounds }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// All of them, in constant time. What a later write changes is copied then: at most one node of
     /// the map, with the replies of its few sessions.
     pub(super) fn by_id(&self) -> OrdMap<u64, Session> {

@@ -127,6 +127,12 @@ impl Store {
         }
     }
 
+    /// How many sessions the table holds.
+    #[must_use]
+    pub fn sessions_held(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// The last index applied.
     #[must_use]
     pub fn applied(&self) -> Index {
@@ -185,6 +191,8 @@ impl Store {
         let value = Bytes::copy_from_slice(value);
         if let Some(slot) = self.view.map.get_mut(key) {
             let versioned = &mut slot.versioned;
+            self.view.bytes += value.len() as u64;
+            self.view.bytes -= versioned.value.len() as u64;
             versioned.value = value;
             versioned.mod_revision = revision;
             versioned.version += 1;
@@ -202,6 +210,7 @@ impl Store {
     pub(super) fn insert(&mut self, key: Bytes, versioned: Versioned) {
         let hash = entry_hash(&key, &versioned);
         self.entries_hash = self.entries_hash.wrapping_add(hash);
+        self.view.bytes += (key.len() + versioned.value.len()) as u64;
         let former = self.view.map.insert(key, Slot { versioned, hash });
         assert!(former.is_none(), "the sum counts each key once");
     }
@@ -209,6 +218,7 @@ impl Store {
     fn delete(&mut self, key: &[u8]) -> bool {
         let Some(slot) = self.view.map.remove(key) else { return false };
         self.entries_hash = self.entries_hash.wrapping_sub(slot.hash);
+        self.view.bytes -= (key.len() + slot.versioned.value.len()) as u64;
         self.view.revision += 1;
         true
     }
@@ -216,6 +226,13 @@ impl Store {
     #[cfg(test)]
     pub(super) fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// The bytes of the entries, from scratch.
+    #[cfg(test)]
+    pub(super) fn weigh(&self) -> u64 {
+        let entries = self.view.map.iter();
+        entries.map(|(key, slot)| (key.len() + slot.versioned.value.len()) as u64).sum()
     }
 
     /// The hash of the entries, from scratch.

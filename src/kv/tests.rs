@@ -36,6 +36,7 @@ impl Log {
         self.store.sessions().check();
         let (recounted, kept) = self.store.recount();
         assert_eq!(recounted, kept);
+        assert_eq!(self.store.weigh(), self.store.view().bytes());
         applied
     }
 

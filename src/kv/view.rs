@@ -27,6 +27,8 @@ pub struct View {
     pub(super) map: OrdMap<Bytes, Slot>,
     pub(super) revision: u64,
     pub(super) applied: Index,
+    /// The sum over the map's keys and values.
+    pub(super) bytes: u64,
 }
 
 impl View {
@@ -81,6 +83,12 @@ impl View {
     #[must_use]
     pub fn len(&self) -> usize {
         self.map.len()
+    }
+
+    /// Bytes of all keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether there is no key.

@@ -1,6 +1,7 @@
 //! What a node has whatever its role: term and vote, log, membership, commit, and the effects of the
 //! present input.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::rngs::SmallRng;
@@ -44,6 +45,8 @@ pub(super) struct Common {
     pub(super) boot: Boot,
     /// Who has judged this node since it started.
     pub(super) greeting: Greeting,
+    /// The process of each member that was heard last.
+    pub(super) processes: BTreeMap<NodeId, Boot>,
     /// What is remembered of each member.
     pub(super) seen: SeenTable,
     /// A membership that counts this node in was committed, as far as this process knows.
@@ -82,7 +85,8 @@ impl Common {
             applied,
             disk_full: false,
             boot,
-            greeting: Greeting::default(),
+            greeting: Greeting::new(hard_state.term),
+            processes: BTreeMap::new(),
             seen: SeenTable::new(seen),
             taken_in: false,
             effects: Effects::default(),

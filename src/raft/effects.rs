@@ -13,7 +13,7 @@
 //! 4. `send_after_persist` is held back until the disk has completed the named token.
 //! 5. `restore` replaces the state machine's content, `commit` lets it apply, `purge` frees what no
 //!    one needs any more.
-//! 6. `reads` and `soft_state` are answers for waiting clients and for status.
+//! 6. `reads`, `soft_state` and `went_back` are answers for waiting clients and for status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -155,6 +155,9 @@ pub struct Effects {
     /// is [`Node::unanswered`](super::node::Node::unanswered). Each takes the place of the one before, and
     /// every snapshot brings one: the runtime may leave one out, while it still reads there.
     pub purge: Option<LogId>,
+    /// This node's directory went back in time: a peer remembers more of it than it holds. It neither votes
+    /// nor campaigns any more, and goes the way of a lost disk. May be repeated.
+    pub went_back: Option<(NodeId, Seen)>,
     /// Reads that can be answered or must be refused.
     pub reads: Vec<ReadOutcome>,
     /// Role, term or leader, if one changed.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::SnapshotMeta;
-use super::types::{Entry, Index, LogId, NodeId, Seen, Term};
+use super::types::{Boot, Entry, Index, LogId, NodeId, Seen, Term};
 
 /// Identifies one request of one sender within one process life, so that a reply is matched with its
 /// own request and a late reply of a former leadership or connection changes nothing (S11, E3).
@@ -76,7 +76,7 @@ pub enum Message {
 }
 
 /// A request for a vote or a pre-vote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
     /// True: only a question; nothing changes at the receiver (E1).
     pub pre: bool,
@@ -88,6 +88,18 @@ pub struct Vote {
     /// The leader asked for this campaign: nobody refuses it for that leader's sake (E4, E12).
     #[serde(default, skip_serializing_if = "is_false")]
     pub transfer: bool,
+    /// What is remembered of the receiver: by the candidate, and, in the request for the vote itself, by
+    /// each voter that has answered the question before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remembered: Vec<Seen>,
+    /// The receiver's process that has answered that question, if it has: whatever `remembered` brings
+    /// was said after that process started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Boot>,
+}
+
+fn is_none(boot: &Boot) -> bool {
+    *boot == Boot::default()
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -98,18 +110,19 @@ impl Vote {
     /// The question whether a vote would be given.
     #[must_use]
     pub fn pre(campaign: Term, last: LogId) -> Vote {
-        Vote { pre: true, campaign, last, transfer: false }
+        Vote { pre: true, ..Vote::real(campaign, last) }
     }
 
     /// The request for a vote.
     #[must_use]
     pub fn real(campaign: Term, last: LogId) -> Vote {
-        Vote { pre: false, campaign, last, transfer: false }
+        let (remembered, answered) = (Vec::new(), None);
+        Vote { pre: false, campaign, last, transfer: false, remembered, answered }
     }
 }
 
 /// The answer to a vote request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VoteReply {
     /// Copied from the request.
     pub pre: bool,
@@ -117,6 +130,12 @@ pub struct VoteReply {
     pub campaign: Term,
     /// Whether the vote is given. A refusal with a higher envelope term moves the asker there (E2).
     pub granted: bool,
+    /// The process that answers.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub boot: Boot,
+    /// What it remembers of each member. Only in answers to the question (pre).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<(NodeId, Seen)>,
 }
 
 /// Entries for the follower's log.

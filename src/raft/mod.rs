@@ -21,8 +21,8 @@
 //!   `election.rs`.
 //!   A leader can hand over: it accepts nothing new, and its successor skips the question
 //!   (dissertation 3.10, `transfer.rs`); it does so of its own accord when its disk stands still or is full.
-//!   After a start a node neither votes nor campaigns before enough peers have found that its directory is no
-//!   older than what they remember of it (`greeting.rs`, `seen.rs`).
+//!   After a start a node gives no vote and asks for none before a quorum has said what it remembers of it, in
+//!   answer to a pre-vote or to a hello, and its directory is no older than that (`greeting.rs`, `seen.rs`).
 //! * **Replication** (§5.3). The *leader* (`leader.rs`) begins with a no-op. For each peer it keeps a
 //!   `Progress` (`progress.rs`): first it *probes* where the logs agree, going back a whole term for
 //!   each refusal, then it *replicates* in a pipeline with a window. A follower overwrites what

@@ -13,6 +13,9 @@
 //! * *A node claims all it ever said.* Its claimed index is the highest one its disk ever held, truncated
 //!   or not (`Restored::reached`).
 //!
+//! The table is used at the door, where hellos are judged, and in elections, where everybody says what it
+//! remembers of everybody (`greeting.rs`).
+//!
 //! A hello can be overtaken by what its sender says elsewhere. So a refused node compares what it was
 //! refused with to its claims *at that moment*: only if that still is more did its directory go back
 //! ([`Seen::exceeds`]).
@@ -25,7 +28,7 @@ use std::sync::Arc;
 use super::common::Common;
 use super::effects::Effects;
 use super::node::Node;
-use super::types::{Index, NodeId, Seen, Term};
+use super::types::{Boot, Index, NodeId, Seen, Term};
 
 /// Invariant: every line is at most what its node would claim after a crash.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +50,11 @@ impl SeenTable {
         self.lines.iter().map(|(id, seen)| (*id, *seen)).collect()
     }
 
+    /// What is remembered of one node.
+    pub(super) fn of(&self, id: NodeId) -> Option<Seen> {
+        self.lines.get(&id).copied()
+    }
+
     /// A later life is not taken over if it contradicts the line: the boot of a directory that went back,
     /// beside the term and the index that it has forgotten, would make one line of two lives, which
     /// nothing contradicts any more.
@@ -66,6 +74,16 @@ impl Common {
     pub(super) fn note_seen(&mut self, id: NodeId, seen: Seen) {
         if id != self.id && self.membership().contains(id) {
             self.seen.note(id, seen);
+        }
+    }
+
+    /// This process of a member has spoken, so that it runs; of others nothing is remembered.
+    pub(super) fn note_process(&mut self, id: NodeId, boot: Boot) {
+        if self.membership().contains(id) {
+            self.processes.insert(id, boot);
+            let mut processes = std::mem::take(&mut self.processes);
+            processes.retain(|id, _| self.membership().contains(*id));
+            self.processes = processes;
         }
     }
 
@@ -124,6 +142,7 @@ impl Node {
     /// remembered.
     pub fn introduced(&mut self, peer: NodeId, claims: Seen) -> Effects {
         self.common.note_seen(peer, claims);
+        self.common.note_process(peer, claims.boot);
         self.finish()
     }
 
@@ -143,7 +162,7 @@ impl Node {
         self.common.claims()
     }
 
-    /// Whether enough peers have accepted this process's hello, so that it votes and campaigns.
+    /// Whether enough peers have judged this process, so that it votes whoever asks, and campaigns on request.
     #[must_use]
     pub fn may_vote(&self) -> bool {
         self.common.greeting.is_open()

@@ -5,14 +5,14 @@ use super::types::{HardState, LogId, NodeId, Term};
 
 /// The rule for a vote (Raft §5.2, §5.4.1; S12), in a term that the voter has already reached: no
 /// other vote in this term, and the candidate's log is at least as up to date, compared as a pair.
-pub(super) fn grants(own: HardState, last: LogId, candidate: NodeId, vote: Vote) -> bool {
+pub(super) fn grants(own: HardState, last: LogId, candidate: NodeId, vote: &Vote) -> bool {
     vote.campaign == own.term
         && own.vote.is_none_or(|given| given == candidate)
         && vote.last >= last
 }
 
 /// The rule for a pre-vote: would a vote in a newer term be given? (dissertation 9.6)
-pub(super) fn grants_pre(term: Term, last: LogId, vote: Vote) -> bool {
+pub(super) fn grants_pre(term: Term, last: LogId, vote: &Vote) -> bool {
     vote.campaign > term && vote.last >= last
 }
 
@@ -36,11 +36,11 @@ mod tests {
 
             let up_to_date = if theirs.0 == mine.0 { theirs.1 >= mine.1 } else { theirs.0 > mine.0 };
             let free = voted.is_none() || voted == Some(1);
-            prop_assert_eq!(grants(own, last, NodeId(1), vote), up_to_date && free);
+            prop_assert_eq!(grants(own, last, NodeId(1), &vote), up_to_date && free);
 
             let pre = Vote::pre(Term(6), other);
-            prop_assert_eq!(grants_pre(Term(5), last, pre), up_to_date);
-            prop_assert!(!grants_pre(Term(6), last, pre), "the term must be new");
+            prop_assert_eq!(grants_pre(Term(5), last, &pre), up_to_date);
+            prop_assert!(!grants_pre(Term(6), last, &pre), "the term must be new");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use super::close::{CloseCode, CloseNotice};
 use super::frame::{Head, Kind};
 use super::hello::Hello;
 use super::limits::Limits;
+use super::meter::Meter;
 use super::methods::{Binding, METHOD_NAME_MAX, Method, REPLY_BYTES_MAX};
 use super::outbox::Outbox;
 use super::wire::{self, COPY_MAX, Encoded};
@@ -74,7 +75,7 @@ impl Peer {
     #[must_use]
     pub fn detached(identity: Identity, hello: Hello, connection: ConnectionId) -> Peer {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let link = Arc::new(Link::new(&Limits::default(), Arc::default()));
+        let link = Arc::new(Link::new(&Limits::default(), Arc::default(), Arc::default()));
         Peer { identity, hello, address, connection, names_receiver: true, link }
     }
 
@@ -110,6 +111,7 @@ impl Peer {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) outbox: Outbox,
+    pub(super) meter: Arc<Meter>,
     inflight: AtomicU32,
     inflight_max: u32,
     queued_max: usize,
@@ -123,9 +125,10 @@ pub(super) struct Link {
 
 impl Link {
     /// `total` counts the bytes queued on all connections of the server.
-    pub(super) fn new(limits: &Limits, total: Arc<AtomicUsize>) -> Link {
+    pub(super) fn new(limits: &Limits, total: Arc<AtomicUsize>, meter: Arc<Meter>) -> Link {
         Link {
             outbox: Outbox::counted(total),
+            meter,
             inflight: AtomicU32::new(0),
             inflight_max: limits.inflight,
             queued_max: limits.queued_bytes,
@@ -188,13 +191,15 @@ impl Link {
         debug_assert!(pushed.is_ok(), "a refusal always encodes");
     }
 
-    fn reply(&self, seq: u64, method: Method, body: Encoded<'_>) {
+    /// Queues a reply, or the refusal that takes its place, and says with which code.
+    fn reply(&self, seq: u64, method: Method, body: Encoded<'_>) -> Option<Code> {
         if let Some(refusal) = self.objection(method, body.len()) {
             self.refuse(seq, &refusal);
-        } else {
-            // False only if the connection has ended, and nobody is there to read it.
-            self.outbox.push(&Head::plain(Kind::Reply, seq), body);
+            return Some(refusal.code);
         }
+        // False only if the connection has ended, and nobody is there to read it.
+        self.outbox.push(&Head::plain(Kind::Reply, seq), body);
+        None
     }
 
     /// Why a reply of so many bytes cannot be sent. A call that changed something has an unknown
@@ -237,20 +242,40 @@ enum Route {
 pub struct Responder {
     route: Option<Route>,
     method: Method,
+    received: Instant,
+    /// When it is answered, for who answers many at once and need not look at the clock for each.
+    answered: Option<Instant>,
 }
 
 impl Responder {
     /// For a call in flight on a connection.
-    pub(super) fn new(link: Arc<Link>, seq: u64, method: Method) -> Responder {
+    pub(super) fn new(link: Arc<Link>, seq: u64, method: Method, received: Instant) -> Responder {
         link.inflight.fetch_add(1, Ordering::SeqCst);
-        Responder { route: Some(Route::Connection { link, seq }), method }
+        let route = Some(Route::Connection { link, seq });
+        Responder { route, method, received, answered: None }
+    }
+
+    /// The answer that is about to be given is given now: one look at the clock for many answers.
+    pub fn answered_at(&mut self, now: Instant) {
+        self.answered = Some(now);
+    }
+
+    fn took(&self) -> Duration {
+        self.answered.unwrap_or_else(Instant::now).saturating_duration_since(self.received)
+    }
+
+    /// When the call arrived.
+    #[must_use]
+    pub fn received(&self) -> Instant {
+        self.received
     }
 
     /// A responder whose answer is received here, without a connection: for calls a node makes to
     /// itself, and for tests of services.
     pub fn detached(method: Method) -> (Responder, oneshot::Receiver<Result<Bytes, Refusal>>) {
         let (sender, receiver) = oneshot::channel();
-        (Responder { route: Some(Route::Local(sender)), method }, receiver)
+        let route = Some(Route::Local(sender));
+        (Responder { route, method, received: Instant::now(), answered: None }, receiver)
     }
 
     /// Answers with a result.
@@ -276,7 +301,8 @@ impl Responder {
     fn deliver(&mut self, body: Encoded<'_>) {
         match self.route.take() {
             Some(Route::Connection { link, seq }) => {
-                link.reply(seq, self.method, body);
+                let refused = link.reply(seq, self.method, body);
+                link.meter.answered(self.method, refused, self.took());
                 link.answered();
             }
             Some(Route::Local(sender)) => {
@@ -295,6 +321,7 @@ impl Responder {
         match self.route.take() {
             Some(Route::Connection { link, seq }) => {
                 link.refuse(seq, &refusal);
+                link.meter.answered(self.method, Some(refusal.code), self.took());
                 link.answered();
             }
             Some(Route::Local(sender)) => {

@@ -5,6 +5,8 @@
 //! nobody. Numbers are never used twice on a connection, and a new connection begins anew, so an
 //! answer can only ever reach the call it answers (A6).
 
+mod reading;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::pin;
@@ -17,17 +19,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::call_error::{CallError, NotSent};
 use super::close::CloseReason;
-use super::frame::{Head, Item, Kind};
+use super::frame::Head;
 use super::hello::HelloAck;
 use super::limits::Limits;
 use super::methods::Method;
 use super::outbox::Outbox;
+use super::silence::Silence;
 use super::stream::Source;
-use super::tls::{Verdict, Vigil, unix_now};
+use super::tls::Vigil;
 use super::wire::{self, Encoded};
 use crate::codec::{decode, decode_shared};
 use crate::identity::Identity;
@@ -58,6 +61,7 @@ pub(super) struct Shared {
     /// Something was written.
     room: Notify,
     want_close: Notify,
+    silence: Silence,
     /// A new connection should take this one's place.
     stale: watch::Sender<bool>,
     closed: watch::Sender<Option<CloseReason>>,
@@ -79,6 +83,8 @@ enum Answer {
 struct Place<'a> {
     shared: &'a Shared,
     seq: u64,
+    /// How often something had arrived when the call was made.
+    heard: u64,
     _slot: SemaphorePermit<'a>,
 }
 
@@ -94,6 +100,7 @@ impl Shared {
         Arc::new(Shared {
             identity,
             ack,
+            silence: Silence::new(limits.silence),
             limits,
             outbox: Outbox::default(),
             calls: Mutex::default(),
@@ -196,7 +203,7 @@ impl Shared {
             }
             calls.waiting.insert(seq, sender);
         }
-        let place = Place { shared: self, seq, _slot: slot };
+        let place = Place { shared: self, seq, heard: self.silence.now(), _slot: slot };
         if !self.outbox.push(&Head::request(method, seq, left), args) {
             return Err(self.closed_already());
         }
@@ -286,6 +293,7 @@ impl Connection {
         timeout: Duration,
     ) -> Result<Bytes, CallError> {
         let answered = timeout_at(deadline, receiver).await;
+        let heard = place.heard;
         drop(place);
         match answered {
             Ok(Ok(Answer::Reply(bytes))) => Ok(bytes),
@@ -294,7 +302,12 @@ impl Connection {
                 Err(fault) => CallError::BadReply(fault.to_string()),
             }),
             Ok(Err(_)) => Err(CallError::Lost(self.0.0.reason())),
-            Err(_) => Err(CallError::TimedOut(timeout)),
+            Err(_) => {
+                if self.0.0.silence.unanswered(heard, deadline - timeout) {
+                    self.0.0.stale.send_replace(true);
+                }
+                Err(CallError::TimedOut(timeout))
+            }
         }
     }
 
@@ -316,10 +329,18 @@ impl Connection {
     }
 
     /// Whether another connection should be dialed in place of this one: a certificate was replaced, on
-    /// either side. If it was ours, this one goes on working until its last handle is dropped.
+    /// either side, or the peer [is silent](Connection::is_silent). If it was ours, this one goes on
+    /// working until its last handle is dropped.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         *self.0.0.stale.borrow()
+    }
+
+    /// Whether calls have waited in vain for [`Limits::silence`] without a sign of life: the peer may be gone
+    /// without a word, and be somewhere else by now. It may also come back.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.0.0.silence.is_long()
     }
 
     /// Waits until [`is_stale`](Connection::is_stale); who waits does not keep the connection open.
@@ -359,7 +380,7 @@ where
             pin!(shared.outbox.write_to(&mut writer, shared.limits.write_stall, || {
                 shared.room.notify_waiters();
             }));
-        let mut reading = pin!(read(shared, &mut source, vigil));
+        let mut reading = pin!(reading::read(shared, &mut source, vigil));
         let reason = tokio::select! {
             biased;
             reason = &mut reading => reason,
@@ -393,95 +414,4 @@ impl Drop for Finish {
             self.0.finish(CloseReason::Local);
         }
     }
-}
-
-/// Reads answers until there is a reason to end.
-async fn read<R: AsyncRead + Unpin>(
-    shared: &Shared,
-    source: &mut Source<R>,
-    vigil: Vigil,
-) -> CloseReason {
-    let expires = vigil.expires();
-    let mut verdict = pin!(vigil.verdict());
-    let mut judged = false;
-    let tick = (shared.limits.frame / 4).max(Duration::from_millis(1));
-    let mut watchdog = pin!(sleep(tick));
-    loop {
-        if let Err(reason) = deliver(shared, source) {
-            return reason;
-        }
-        tokio::select! {
-            biased;
-            filled = source.fill() => match filled {
-                Ok(0) => return CloseReason::Ended,
-                Ok(_) => {}
-                Err(error) => return CloseReason::of_error(&error),
-            },
-            verdict = &mut verdict, if !judged => match verdict {
-                Verdict::Distrusted(reason, why) => return CloseReason::Distrusted(reason, why),
-                Verdict::Renew => {
-                    judged = true;
-                    shared.stale.send_replace(true);
-                }
-            },
-            () = &mut watchdog => {
-                watchdog.as_mut().reset(Instant::now() + tick);
-                if source.is_slow(shared.limits.frame) {
-                    return CloseReason::Stalled;
-                }
-                if expires.is_some_and(|end| unix_now() > end) {
-                    return CloseReason::Expired;
-                }
-            }
-        }
-    }
-}
-
-/// Hands the answers that have arrived to their callers.
-fn deliver<R: AsyncRead + Unpin>(
-    shared: &Shared,
-    source: &mut Source<R>,
-) -> Result<(), CloseReason> {
-    let violation = |what: String| CloseReason::Violation(what);
-    let mut calls = None;
-    loop {
-        let item = source.frames.next_item().map_err(|error| violation(error.to_string()))?;
-        let (head, body) = match item {
-            None => break,
-            Some(Item::Frame(head, body)) => (head, body),
-            Some(Item::Oversize { head, bytes, max }) => {
-                let kind = head.kind.word();
-                return Err(violation(format!("a {kind} of {bytes} bytes, over {max}")));
-            }
-        };
-        source.frame_ended();
-        let answer = match head.kind {
-            Kind::Reply => Answer::Reply(body),
-            Kind::Refusal => Answer::Refusal(body),
-            Kind::Close => {
-                calls = None;
-                let notice = decode(&body).map_err(|fault| violation(fault.to_string()))?;
-                let reason = CloseReason::Announced(notice);
-                let renewal = reason.is_renewal();
-                shared.refuse_more(reason);
-                if renewal {
-                    shared.stale.send_replace(true);
-                }
-                continue;
-            }
-            other => return Err(violation(format!("a {} frame behind the hello", other.word()))),
-        };
-        if head.seq == 0 || head.seq >= shared.next.load(Ordering::Relaxed) {
-            return Err(violation(format!("an answer to call {}, which was never made", head.seq)));
-        }
-        // One lock for all answers of one read.
-        let calls = calls.get_or_insert_with(|| shared.calls());
-        if let Some(caller) = calls.waiting.remove(&head.seq) {
-            // An error only says that the caller has just given up.
-            let _ = caller.send(answer);
-        }
-    }
-    drop(calls);
-    source.settle();
-    Ok(())
 }

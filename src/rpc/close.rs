@@ -6,7 +6,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::refusals::Reason;
-use super::tls::{alert_meaning, tls_error};
+use super::tls::{alert_meaning, alert_reason, tls_error};
 use crate::identity::printable;
 
 /// The word a close frame carries.
@@ -54,8 +54,8 @@ pub enum CloseReason {
     Ended,
     /// The transport failed: reset or unreachable.
     Failed(String),
-    /// The other side sent a TLS alert; the sentence says what it means for us.
-    Alert(String),
+    /// The other side sent a TLS alert: the word for counters, and what it means for us.
+    Alert(Reason, String),
     /// The other side broke the protocol.
     Violation(String),
     /// The other side took no bytes, or did not finish a frame.
@@ -84,7 +84,9 @@ impl CloseReason {
     pub(super) fn of_error(error: &io::Error) -> CloseReason {
         use rustls::Error::AlertReceived;
         match (error.kind(), tls_error(error)) {
-            (_, Some(AlertReceived(alert))) => CloseReason::Alert(alert_meaning(*alert)),
+            (_, Some(AlertReceived(alert))) => {
+                CloseReason::Alert(alert_reason(*alert), alert_meaning(*alert))
+            }
             (_, Some(tls)) => CloseReason::Violation(tls.to_string()),
             (io::ErrorKind::TimedOut, None) => CloseReason::Stalled,
             // rustls reports a missing close_notify so: the process died, or the stream was cut.
@@ -99,13 +101,17 @@ impl CloseReason {
             CloseReason::Announced(_)
             | CloseReason::Ended
             | CloseReason::Failed(_)
-            | CloseReason::Alert(_)
+            | CloseReason::Alert(..)
             | CloseReason::Local => return None,
             CloseReason::Violation(what) => (CloseCode::Violation, what.clone()),
             CloseReason::Stalled => (CloseCode::Slow, "a frame did not end in time".to_owned()),
             CloseReason::Expired => (CloseCode::Expired, "your certificate has expired".to_owned()),
-            CloseReason::Distrusted(..) => {
-                (CloseCode::Distrusted, "your certificate is no longer accepted".to_owned())
+            CloseReason::Distrusted(reason, _) => {
+                let message = match reason {
+                    Reason::Revoked => "your certificate is revoked",
+                    _ => "your certificate is no longer accepted",
+                };
+                (CloseCode::Distrusted, message.to_owned())
             }
         };
         Some(CloseNotice { code, message })
@@ -121,7 +127,7 @@ impl fmt::Display for CloseReason {
             }
             CloseReason::Ended => f.write_str("the other side closed the connection"),
             CloseReason::Failed(what) => write!(f, "the connection failed: {what}"),
-            CloseReason::Alert(what) => write!(f, "the other side ended it: {what}"),
+            CloseReason::Alert(_, what) => write!(f, "the other side ended it: {what}"),
             CloseReason::Violation(what) => write!(f, "the other side broke the protocol: {what}"),
             CloseReason::Stalled => f.write_str("the other side stalled"),
             CloseReason::Expired => f.write_str("the other side's certificate expired"),

@@ -103,7 +103,7 @@ fn report(shared: &Shared, peer: &Peer, reason: &CloseReason) {
         | CloseReason::Announced(_)
         | CloseReason::Ended
         | CloseReason::Failed(_)
-        | CloseReason::Alert(_) => return,
+        | CloseReason::Alert(..) => return,
     };
     shared.refuse(peer.address, kind, &format!("the connection of {}: {reason}", peer.identity));
 }
@@ -148,16 +148,7 @@ async fn read<R: AsyncRead + Unpin>(
         tokio::select! {
             biased;
             () = room => {}
-            filled = source.fill(), if !full => match filled {
-                Ok(0) => return End::Closed(CloseReason::Ended),
-                Ok(_) => {}
-                Err(error) => return End::Closed(CloseReason::of_error(&error)),
-            },
-            notice = &mut close => return End::Leaving(notice),
-            () = &mut stopped => return End::Leaving(CloseNotice {
-                code: CloseCode::Stopping,
-                message: "this node is stopping".to_owned(),
-            }),
+            // Before what the peer sends, or one that is revoked could talk on and never be judged.
             verdict = &mut verdict, if !renewing => match verdict {
                 Verdict::Distrusted(reason, why) => {
                     return End::Closed(CloseReason::Distrusted(reason, why));
@@ -168,6 +159,16 @@ async fn read<R: AsyncRead + Unpin>(
                     renewed.as_mut().reset(tokio::time::Instant::now() + limits.drain);
                 }
             },
+            filled = source.fill(), if !full => match filled {
+                Ok(0) => return End::Closed(CloseReason::Ended),
+                Ok(_) => {}
+                Err(error) => return End::Closed(CloseReason::of_error(&error)),
+            },
+            notice = &mut close => return End::Leaving(notice),
+            () = &mut stopped => return End::Leaving(CloseNotice {
+                code: CloseCode::Stopping,
+                message: "this node is stopping".to_owned(),
+            }),
             () = &mut renewed, if renewing => return End::Leaving(renewal()),
             () = &mut watchdog => {
                 watchdog.as_mut().reset(tokio::time::Instant::now() + tick);
@@ -260,6 +261,8 @@ fn judge(
                 let sentence = format!("a call of {}: {}", peer.identity, refusal.message);
                 shared.refuse(peer.address, Reason::Denied, &sentence);
             }
+            let method = if let Named::Known(method) = head.method { Some(method) } else { None };
+            peer.link.meter.turned_away(method, refusal.code);
             peer.link.refuse(head.seq, &refusal);
             Ok(None)
         }
@@ -298,6 +301,6 @@ fn request(
         let message = format!("the arguments of {method} are refused: {fault}");
         Refusal::new(Code::BadRequest, message)
     })?;
-    let reply = Responder::new(peer.link.clone(), head.seq, method);
+    let reply = Responder::new(peer.link.clone(), head.seq, method, received);
     Ok(Call { method, args, deadline, reply })
 }

@@ -1,14 +1,24 @@
 //! Reaching a node: its address resolved anew, TCP, TLS, hello, and a clear word for each way in
 //! which that can fail.
+//!
+//! A name may have several addresses, and some of them may be old: nobody is there any more and nothing
+//! comes back, or somebody else is, as the certificate proves. They are tried in order; the next one is
+//! begun when the one before has failed, or has said nothing for [`STAGGER`] (as RFC 8305 does), and the
+//! first that is up is taken.
+//!
+//! What when full? Of more than [`ADDRESSES_MAX`] addresses the first ones are tried; resolvers turn the
+//! order from answer to answer.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout_at};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -18,11 +28,18 @@ use super::frame::{Head, Kind};
 use super::hello::{Hello, HelloAck};
 use super::limits::Limits;
 use super::refusals::Reason;
-use super::stream::{Buffered, Source, buffered, write_frame};
-use super::tls::{Tls, Vigil, Witness, tls_error};
+use super::resolver::Resolver;
+use super::stream::{Buffered, Source, buffered, prepare, write_frame};
+use super::tls::{Tls, Vigil, Witness, alert_reason, tls_error};
 use crate::codec::api::Refusal;
 use crate::codec::{DecodeError, decode};
 use crate::identity::Identity;
+
+/// How long an address may be silent before the next one of its name is tried as well.
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 16;
 
 /// Whom a dialer accepts at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +49,9 @@ pub enum Expect {
     Node(String),
     /// Any node of our own certificate's cluster whose certificate also names the host.
     AnyNode,
+    /// The node of whatever seat of our own certificate's cluster is there; the host's name is not
+    /// compared. For nodes that want to know who is at an address.
+    AnySeat,
 }
 
 /// Why a node could not be reached.
@@ -85,6 +105,8 @@ pub enum DialError {
     RefusedByServer {
         /// What was dialed.
         address: String,
+        /// [`Reason::Revoked`] if our certificate is revoked, else [`Reason::RefusedByPeer`].
+        reason: Reason,
         /// Its alert, in words.
         problem: String,
     },
@@ -126,6 +148,16 @@ impl DialError {
         }
     }
 
+    /// Whether a certificate is revoked: the server's, or our own.
+    #[must_use]
+    pub fn is_revocation(&self) -> bool {
+        matches!(
+            self,
+            DialError::Tls { reason: Reason::Revoked, .. }
+                | DialError::RefusedByServer { reason: Reason::Revoked, .. }
+        )
+    }
+
     /// How far the attempt came; of several addresses the attempt that came farthest is reported.
     fn rank(&self) -> u8 {
         match self {
@@ -147,13 +179,20 @@ impl DialError {
 pub struct Dialer {
     tls: Arc<Tls>,
     limits: Limits,
+    resolver: Resolver,
 }
 
 impl Dialer {
-    /// A dialer that presents this certificate.
+    /// A dialer that presents this certificate and asks the system for addresses.
     #[must_use]
     pub fn new(tls: Arc<Tls>, limits: Limits) -> Dialer {
-        Dialer { tls, limits }
+        Dialer::resolving(tls, limits, Resolver::default())
+    }
+
+    /// The same with another resolver.
+    #[must_use]
+    pub fn resolving(tls: Arc<Tls>, limits: Limits, resolver: Resolver) -> Dialer {
+        Dialer { tls, limits, resolver }
     }
 
     /// Who dials.
@@ -162,8 +201,34 @@ impl Dialer {
         self.tls.identity()
     }
 
-    /// Connects to `HOST:PORT` (`[V6]:PORT`), resolved anew; every address is tried, each with its
-    /// share of the time. Needs a tokio runtime, on which the connection's task then lives.
+    /// The addresses of `HOST:PORT` (`[V6]:PORT`) as they are now, at least one.
+    ///
+    /// # Errors
+    /// [`DialError::Address`], [`DialError::Resolve`] or [`DialError::TimedOut`].
+    pub async fn resolve(
+        &self,
+        address: &str,
+        timeout: Duration,
+    ) -> Result<Vec<SocketAddr>, DialError> {
+        self.resolve_until(address, Instant::now() + timeout).await
+    }
+
+    async fn resolve_until(
+        &self,
+        address: &str,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, DialError> {
+        server_name(address)?;
+        let address = || address.to_owned();
+        match timeout_at(deadline, self.resolver.resolve(&address())).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(reason)) => Err(DialError::Resolve { address: address(), reason }),
+            Err(_) => Err(DialError::TimedOut { address: address(), stage: "resolving the name" }),
+        }
+    }
+
+    /// Connects to `HOST:PORT` (`[V6]:PORT`), resolved anew, trying its addresses in order. Needs a tokio
+    /// runtime, on which the connection's task then lives.
     ///
     /// # Errors
     /// [`DialError`] of the attempt that came farthest.
@@ -175,21 +240,29 @@ impl Dialer {
         timeout: Duration,
     ) -> Result<Connection, DialError> {
         let deadline = Instant::now() + timeout;
-        let attempt = Attempt { dialer: self, address, expect: &expect, hello: &hello };
         let name = server_name(address)?;
-        let found = attempt.resolve(deadline).await?;
+        let found = self.resolve_until(address, deadline).await?;
+        let attempt = Attempt { dialer: self, address, expect: &expect, hello: &hello };
+        let mut waiting = found.iter().take(ADDRESSES_MAX);
+        let mut under_way = FuturesUnordered::new();
         let mut farthest: Option<DialError> = None;
-        for (done, socket) in found.iter().enumerate() {
-            let now = Instant::now();
-            let left = u32::try_from(found.len() - done).unwrap_or(u32::MAX);
-            let until = now + deadline.saturating_duration_since(now) / left;
-            match attempt.connect(*socket, &name, until).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => {
+        loop {
+            if let Some(socket) = waiting.next() {
+                under_way.push(attempt.connect(*socket, &name, deadline));
+            }
+            let outcome = tokio::select! {
+                biased;
+                outcome = under_way.next() => outcome,
+                () = sleep(STAGGER), if waiting.len() > 0 => continue,
+            };
+            match outcome {
+                Some(Ok(connection)) => return Ok(connection),
+                Some(Err(error)) => {
                     if farthest.as_ref().is_none_or(|best| error.rank() >= best.rank()) {
                         farthest = Some(error);
                     }
                 }
+                None => break,
             }
         }
         Err(farthest.unwrap_or_else(|| DialError::Resolve {
@@ -225,16 +298,6 @@ impl Attempt<'_> {
         DialError::TimedOut { address: self.address(), stage }
     }
 
-    async fn resolve(&self, deadline: Instant) -> Result<Vec<SocketAddr>, DialError> {
-        match timeout_at(deadline, lookup_host(self.address)).await {
-            Ok(Ok(found)) => Ok(found.collect()),
-            Ok(Err(error)) => {
-                Err(DialError::Resolve { address: self.address(), reason: error.to_string() })
-            }
-            Err(_) => Err(self.timed_out("resolving the name")),
-        }
-    }
-
     async fn connect(
         &self,
         socket: SocketAddr,
@@ -244,7 +307,7 @@ impl Attempt<'_> {
         let stream = timeout_at(deadline, TcpStream::connect(socket))
             .await
             .map_err(|_| self.timed_out("connecting"))?
-            .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+            .and_then(|stream| prepare(&stream, &self.dialer.limits).map(|()| stream))
             .map_err(|error| match error.kind() {
                 io::ErrorKind::ConnectionRefused => DialError::Refused { address: self.address() },
                 _ => DialError::Unreachable { address: self.address(), reason: error.to_string() },
@@ -292,7 +355,13 @@ impl Attempt<'_> {
         let (reason, problem) = witness.explain(error);
         match reason {
             Reason::WrongName | Reason::WrongCluster => DialError::WrongPeer { address, problem },
-            Reason::RefusedByPeer => DialError::RefusedByServer { address, problem },
+            Reason::RefusedByPeer => {
+                let reason = match tls_error(error) {
+                    Some(rustls::Error::AlertReceived(alert)) => alert_reason(*alert),
+                    _ => reason,
+                };
+                DialError::RefusedByServer { address, reason, problem }
+            }
             reason => DialError::Tls { address, reason, problem },
         }
     }
@@ -307,8 +376,8 @@ impl Attempt<'_> {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let identity = chain.first().and_then(|leaf| Identity::of_certificate(leaf).ok());
         let lost = |reason| match reason {
-            CloseReason::Alert(problem) => {
-                DialError::RefusedByServer { address: self.address(), problem }
+            CloseReason::Alert(reason, problem) => {
+                DialError::RefusedByServer { address: self.address(), reason, problem }
             }
             reason => DialError::Lost { address: self.address(), reason },
         };

@@ -30,6 +30,13 @@ pub struct Limits {
     pub frame: Duration,
     /// For the peer to take at least one byte of what is to be written.
     pub write_stall: Duration,
+    /// A dialed connection on which calls wait and time out, and nothing at all has arrived for this long,
+    /// is to be replaced by another: its peer may be gone without a word.
+    pub silence: Duration,
+    /// For the peer's machine to acknowledge what it was sent, or an idle connection's keepalive. Without it a
+    /// worker that vanished would be written to for a quarter of an hour, wherever its pod is meanwhile.
+    /// More than `write_stall`: the kernel counts a peer that does not read as one that is gone.
+    pub unacknowledged: Duration,
     /// A connection with nothing in flight is closed after this long without a frame.
     pub idle: Duration,
     /// Calls read ahead on one connection before its reader waits for replies.
@@ -58,6 +65,8 @@ impl Default for Limits {
             hello: Duration::from_secs(5),
             frame: Duration::from_secs(30),
             write_stall: Duration::from_secs(10),
+            silence: Duration::from_millis(1500),
+            unacknowledged: Duration::from_secs(12),
             idle: Duration::from_secs(600),
             inflight: 1024,
             queued_pause: 1 << 20,

@@ -54,6 +54,8 @@ pub enum Method {
     NodeStatus,
     /// Answers the probes of Kubernetes.
     NodeProbe,
+    /// Tells a node's metrics; who may call it may also fetch `/metrics`.
+    NodeMetrics,
     /// Shows a node's log and store.
     NodeReplication,
     /// Takes a snapshot.
@@ -123,8 +125,9 @@ impl Row {
 
 const NODES: &[Role] = &[Role::Node];
 const USERS: &[Role] = &[Role::Client, Role::Admin];
-const ALL: &[Role] = &[Role::Node, Role::Client, Role::Admin];
+const ALL: &[Role] = &Role::ALL;
 const PROBERS: &[Role] = &[Role::Node, Role::Admin];
+const MONITORS: &[Role] = &[Role::Node, Role::Admin, Role::Monitor];
 const ADMINS: &[Role] = &[Role::Admin];
 
 /// What any call may be refused with.
@@ -168,7 +171,7 @@ const APPEND: usize = 2 * REQUEST_BYTES_MAX;
 const KEYS: usize = 16 << 10;
 
 /// The table, in the order of [`Method`].
-const TABLE: [Row; 24] = [
+const TABLE: [Row; 25] = [
     row(Method::RaftVote, "Raft.Vote", NODES, SMALL, "asks for a vote or a pre-vote")
         .bound_to_receiver()
         .changes_something()
@@ -239,6 +242,7 @@ const TABLE: [Row; 24] = [
         .or(CHANGES),
     row(Method::NodeStatus, "Node.Status", ALL, SMALL, "tells a node's state in numbers"),
     row(Method::NodeProbe, "Node.Probe", PROBERS, SMALL, "answers the probes of Kubernetes"),
+    row(Method::NodeMetrics, "Node.Metrics", MONITORS, SMALL, "tells a node's metrics as text"),
     row(Method::NodeReplication, "Node.Replication", ADMINS, KEYS, "shows a node's log and store")
         .or(FOUNDINGS),
     row(Method::NodeSnapshot, "Node.Snapshot", ADMINS, SMALL, "takes a snapshot")
@@ -364,8 +368,9 @@ mod tests {
             ("Cluster.Promote", "admin"),
             ("Cluster.Remove", "admin"),
             ("Cluster.Transfer", "admin"),
-            ("Node.Status", "node client admin"),
+            ("Node.Status", "node client admin monitor"),
             ("Node.Probe", "node admin"),
+            ("Node.Metrics", "node admin monitor"),
             ("Node.Replication", "admin"),
             ("Node.Snapshot", "admin"),
             ("Node.Stop", "admin"),
@@ -373,7 +378,7 @@ mod tests {
         assert_eq!(Method::ALL.len(), allowed.len());
         for (method, (name, roles)) in Method::ALL.into_iter().zip(allowed) {
             assert_eq!(method.name(), *name);
-            for role in [Role::Node, Role::Client, Role::Admin] {
+            for role in Role::ALL {
                 let expected = roles.split(' ').any(|word| word == role.word());
                 assert_eq!(method.allows(role), expected, "{name} by {role}");
             }

@@ -7,13 +7,16 @@
 //! * `tls` certificates, trust, and what is wrong with them in a sentence; `methods` who may call what;
 //! * `hello` the first exchange, without which a connection does not count as up;
 //! * `stream` and `outbox` reading and writing in batches;
-//! * `server`, `admission`, `connection`, `call` the accepting side;
-//! * `dialer`, `client`, `call_error` the dialing side; `backoff` when to dial again;
-//! * `limits` every limit and deadline; `refusals` the log of what was refused; `close` why a
-//!   connection ended; `stop` how a server is asked to.
+//! * `server`, `accept`, `admission`, `connection`, `call` the accepting side; `https` the one page there
+//!   is for scrapers;
+//! * `resolver`, `dialer`, `client`, `call_error` the dialing side; `backoff` when to dial again;
+//! * `silence` when a peer is taken for gone that says nothing;
+//! * `limits` every limit and deadline; `refusals` the log of what was refused; `meter` what is counted;
+//!   `close` why a connection ended; `stop` how a server is asked to.
 //!
 //! Bytes, deadlines and certificates are judged here; what a call means is not.
 
+mod accept;
 mod admission;
 pub mod backoff;
 mod call;
@@ -24,11 +27,15 @@ mod connection;
 mod dialer;
 pub mod frame;
 pub mod hello;
+mod https;
 pub mod limits;
+mod meter;
 pub mod methods;
 mod outbox;
 mod refusals;
+mod resolver;
 mod server;
+mod silence;
 mod stop;
 mod stream;
 mod tls;
@@ -41,12 +48,15 @@ pub use client::Connection;
 pub use close::{CloseCode, CloseNotice, CloseReason};
 pub use dialer::{DialError, Dialer, Expect};
 pub use hello::{Hello, HelloAck, Purpose};
+pub use https::{Making, Page, PageLimits, serve_page};
 pub use limits::Limits;
+pub use meter::Meter;
 pub use methods::Method;
 pub use refusals::Reason;
+pub use resolver::{Lookup, Resolver};
 pub use server::{Service, serve};
 pub use stop::{Stop, Stopper, stop};
-pub use tls::{Replaced, Tls, TlsError, TlsFiles};
+pub use tls::{Dated, DatedKind, Replaced, Tls, TlsError, TlsFiles};
 
 #[cfg(test)]
 mod tests;

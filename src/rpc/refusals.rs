@@ -58,9 +58,35 @@ pub enum Reason {
     Slow,
 }
 
-const REASONS: usize = Reason::Slow as usize + 1;
+const REASONS: usize = Reason::ALL.len();
 
 impl Reason {
+    /// Every one, in the order of the enum.
+    pub const ALL: [Reason; 22] = [
+        Reason::NoCertificate,
+        Reason::Plaintext,
+        Reason::OldTls,
+        Reason::UnknownCa,
+        Reason::Expired,
+        Reason::NotYetValid,
+        Reason::WrongUsage,
+        Reason::Revoked,
+        Reason::UriName,
+        Reason::WrongCluster,
+        Reason::WrongName,
+        Reason::BadCertificate,
+        Reason::RefusedByPeer,
+        Reason::Handshake,
+        Reason::HandshakeTimeout,
+        Reason::BadHello,
+        Reason::Hello,
+        Reason::NotReady,
+        Reason::Full,
+        Reason::Denied,
+        Reason::Violation,
+        Reason::Slow,
+    ];
+
     /// The stable word, for counters and fields.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -3,7 +3,6 @@
 //! The accept loop waits for nothing but the next connection. Whatever a peer can delay happens in
 //! that connection's own task, under a deadline.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,10 +11,10 @@ use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
+use super::accept::{accept_failed, handshake};
 use super::admission::{Admission, Slot};
 use super::call::{Call, ConnectionId, Link, Peer};
 use super::close::CloseReason;
@@ -23,9 +22,10 @@ use super::connection;
 use super::frame::{Head, Kind};
 use super::hello::{Hello, HelloAck, VERSIONS};
 use super::limits::Limits;
-use super::refusals::{Reason, RefusalLog};
+use super::meter::Meter;
+use super::refusals::Reason;
 use super::stop::Stop;
-use super::stream::{Buffered, Source, buffered, linger, write_frame};
+use super::stream::{Buffered, Source, prepare, write_frame};
 use super::tls::{Tls, Vigil};
 use crate::codec::api::{Code, Refusal};
 use crate::codec::decode;
@@ -51,9 +51,8 @@ pub trait Service: Send + Sync + 'static {
     /// The connection is up; called before the first [`Service::dispatch`].
     fn opened(&self, _peer: &Arc<Peer>) {}
 
-    /// A connection or a call was refused for this reason: for counters. The transport writes the
-    /// log itself.
-    fn refused(&self, _from: SocketAddr, _reason: Reason) {}
+    /// Where the transport counts.
+    fn meter(&self) -> &Arc<Meter>;
 }
 
 /// What all connections of one listener share.
@@ -62,7 +61,6 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) service: Arc<dyn Service>,
     pub(super) stop: Stop,
-    log: RefusalLog,
     next: AtomicU64,
     /// Bytes waiting to be written on all connections.
     queued: Arc<AtomicUsize>,
@@ -71,8 +69,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Counts and logs a refusal.
     pub(super) fn refuse(&self, from: SocketAddr, reason: Reason, sentence: &str) {
-        self.log.report(from, reason, sentence);
-        self.service.refused(from, reason);
+        self.service.meter().refuse(from, reason, sentence);
     }
 }
 
@@ -91,7 +88,6 @@ pub async fn serve(
         limits,
         service,
         stop,
-        log: RefusalLog::default(),
         next: AtomicU64::new(1),
         queued: Arc::default(),
     });
@@ -115,17 +111,6 @@ pub async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-/// A connection that went away before it was accepted concerns nobody; anything else is a shortage
-/// (of file descriptors, of memory) that passes.
-async fn accept_failed(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        return;
-    }
-    tracing::error!(target: "balsa::rpc", %error, "connections cannot be accepted; trying on");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-}
-
 /// From the accept to the end.
 async fn admitted(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, mut slot: Slot) {
     let established = tokio::select! {
@@ -134,6 +119,7 @@ async fn admitted(shared: Arc<Shared>, stream: TcpStream, from: SocketAddr, mut 
         () = shared.stop.requested() => None,
     };
     let Some(Established { peer, source, writer, vigil }) = established else { return };
+    let _counted = shared.service.meter().connected(peer.identity.role());
     shared.service.opened(&peer);
     let open = Open { shared: &shared, peer: &peer };
     connection::run(&shared, &peer, source, writer, vigil).await;
@@ -168,12 +154,13 @@ async fn establish(
     from: SocketAddr,
     slot: &mut Slot,
 ) -> Option<Established> {
-    // Small frames are answers that somebody waits for; we coalesce ourselves.
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = prepare(&stream, &shared.limits) {
         shared.refuse(from, Reason::Handshake, &format!("its socket failed: {error}"));
         return None;
     }
-    let (stream, identity, vigil) = handshake(shared, stream, from).await?;
+    let refuse = |reason: Reason, sentence: &str| shared.refuse(from, reason, sentence);
+    let (stream, identity, vigil) =
+        handshake(&shared.tls, shared.limits.handshake, stream, &refuse).await?;
     let (reader, mut writer) = tokio::io::split(stream);
     let mut source = Source::new(reader);
     let greeted =
@@ -202,88 +189,6 @@ where
     // Whether the last words can still be said or not, the connection ends here.
     let _ = timeout(Duration::from_secs(1), writer.shutdown()).await;
     source.linger().await;
-}
-
-/// The alert that a peer gets which does not speak TLS at all: fatal, unexpected_message.
-const NOT_TLS: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
-
-/// The first byte of every TLS connection: a handshake record.
-const HANDSHAKE_RECORD: u8 = 22;
-
-/// TLS, whom the certificate speaks for, and who watches over it from here on.
-async fn handshake(
-    shared: &Shared,
-    mut stream: TcpStream,
-    from: SocketAddr,
-) -> Option<(TlsStream<Buffered>, Identity, Vigil)> {
-    let deadline = Instant::now() + shared.limits.handshake;
-    let too_late = || {
-        let seconds = shared.limits.handshake.as_secs_f32();
-        let sentence = format!("it did not complete the TLS handshake within {seconds} s");
-        shared.refuse(from, Reason::HandshakeTimeout, &sentence);
-    };
-    let mut first = [0];
-    match timeout_at(deadline, stream.peek(&mut first)).await {
-        Ok(Ok(1)) if first[0] == HANDSHAKE_RECORD => {}
-        Ok(Ok(1)) => {
-            let sentence = format!(
-                "plaintext: its first byte is {:#04x} ('{}'), not a TLS handshake; every connection \
-                 here is mutual TLS",
-                first[0],
-                char::from(first[0]).escape_default()
-            );
-            shared.refuse(from, Reason::Plaintext, &sentence);
-            if timeout_at(deadline, stream.write_all(&NOT_TLS)).await.is_ok_and(|sent| sent.is_ok())
-            {
-                let _ = stream.shutdown().await;
-                linger(&mut stream).await;
-            }
-            return None;
-        }
-        Ok(_) => {
-            shared.refuse(from, Reason::Handshake, "it closed the connection before TLS began");
-            return None;
-        }
-        Err(_) => {
-            too_late();
-            return None;
-        }
-    }
-    let (config, witness, edition) = match shared.tls.server_config() {
-        Ok(made) => made,
-        Err(error) => {
-            tracing::error!(target: "balsa::rpc", %error, "our own TLS configuration is unusable");
-            return None;
-        }
-    };
-    let accepting = TlsAcceptor::from(config).accept(buffered(stream)).into_fallible();
-    let stream = match timeout_at(deadline, accepting).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err((error, mut raw))) => {
-            let (reason, sentence) = witness.explain(&error);
-            shared.refuse(from, reason, &sentence);
-            // The alert is sent; a close with unread bytes would reset the connection and take it back.
-            let _ = timeout(Duration::from_secs(1), raw.shutdown()).await;
-            linger(&mut raw).await;
-            return None;
-        }
-        Err(_) => {
-            too_late();
-            return None;
-        }
-    };
-    // The verifier has found exactly one good name in it; anything else here is our own fault, and
-    // then nobody is let in.
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let identity = chain.first().and_then(|leaf| Identity::of_certificate(leaf).ok());
-    let vigil = Vigil::accepted(shared.tls.clone(), edition, chain);
-    match identity {
-        Some(identity) => Some((stream, identity, vigil)),
-        None => {
-            shared.refuse(from, Reason::UriName, "its certificate's name cannot be read again");
-            None
-        }
-    }
 }
 
 /// Hello and acknowledgement.
@@ -323,7 +228,8 @@ where
         .await
         .map_err(|error| lost(CloseReason::of_error(&error)))?;
     let connection = ConnectionId(shared.next.fetch_add(1, Ordering::Relaxed));
-    let link = Arc::new(Link::new(&shared.limits, shared.queued.clone()));
+    let meter = Arc::clone(shared.service.meter());
+    let link = Arc::new(Link::new(&shared.limits, shared.queued.clone(), meter));
     Ok(Peer { identity, hello, address, connection, names_receiver, link })
 }
 

@@ -7,11 +7,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::close::CloseReason;
 use super::frame::{FrameBuffer, Head, Item};
+use super::limits::Limits;
 use super::wire;
 
 /// Under TLS: rustls asks for four kilobytes at a time, the system is asked for more.
@@ -22,10 +24,28 @@ const SYSTEM_READ_BYTES: usize = 16 << 10;
 /// Bytes gathered before the frames in them are handed on.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// Between two keepalives that were not answered.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long, and for how many bytes, an ended connection is still read, so that the other side reads
 /// our last words before a reset overtakes them.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 256 << 10;
+
+/// What is set on every socket of a call, dialed or accepted. Small frames are answers that somebody waits for, and we
+/// coalesce ourselves. And the kernel says when the other machine is gone without a word (a worker that lost its power,
+/// an address that moved), which no frame of ours would find out while nobody asks anything.
+pub(super) fn prepare(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive =
+        TcpKeepalive::new().with_time(limits.unacknowledged).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // Elsewhere it takes as long as the system's own setting says.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(limits.unacknowledged))?;
+    Ok(())
+}
 
 pub(super) fn buffered(stream: TcpStream) -> Buffered {
     tokio::io::BufReader::with_capacity(SYSTEM_READ_BYTES, stream)
@@ -165,4 +185,24 @@ pub(super) async fn linger<R: AsyncRead + Unpin>(stream: &mut R) {
     };
     // Time over or not: the connection is closed next.
     let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What it is for needs two machines: scripts/test-containers.sh shows a node that comes back elsewhere.
+    #[tokio::test]
+    async fn a_machine_that_is_gone_is_noticed_by_the_kernel() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let limits = Limits { unacknowledged: Duration::from_secs(7), ..Limits::default() };
+        prepare(&stream, &limits).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limits.unacknowledged));
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), limits.unacknowledged);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+    }
 }

@@ -27,6 +27,9 @@ use crate::raft::{Boot, ClusterId, NodeId};
 const IDENTITY: Format = Format { magic: *b"BALSA-ID", version: 1 };
 const FOUNDING: Format = Format { magic: *b"BALSA-FR", version: 1 };
 
+/// The directory of the log's files.
+pub(super) const LOG: &str = "log";
+
 /// What finds no room, for the message.
 const START: &str = "a start";
 /// The small files that a start replaces, and the directories it makes.
@@ -112,7 +115,7 @@ impl DataDir {
         // Two lives that begin from copies of one directory are told apart by the lot.
         identity.boot = identity.boot.next(lot(path)?);
         write_identity(&*fs, path, &identity)?;
-        create_dirs(&*fs, &path.join("log"))?;
+        create_dirs(&*fs, &path.join(LOG))?;
         let snapshot = path.join("snapshot");
         create_dirs(&*fs, &snapshot)?;
         let snapshots =
@@ -245,7 +248,7 @@ impl DataDir {
             let identity = self.identity();
             Source {
                 fs: Arc::clone(&self.fs),
-                dir: self.path.join("log"),
+                dir: self.path.join(LOG),
                 salt: identity.salt,
                 at_least: identity.segment,
                 snapshots: self.snapshots.clone(),

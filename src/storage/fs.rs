@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::platform;
+use crate::platform;
 
 /// An open file. All calls take `&self`, so that a reader and the writer can share one.
 pub trait File: Send + Sync + Debug {

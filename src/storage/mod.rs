@@ -68,7 +68,6 @@ pub mod directory;
 pub mod faulty;
 pub mod fs;
 pub mod memory;
-mod platform;
 mod reader;
 mod record;
 mod recovery;
@@ -78,6 +77,7 @@ mod segment;
 mod small_file;
 pub mod snapshot;
 mod tail;
+mod usage;
 pub mod wal;
 
 use std::collections::BTreeMap;
@@ -96,6 +96,7 @@ pub use memory::{MemoryDisk, MemoryLog};
 pub use snapshot::{
     Incoming, SnapshotContent, SnapshotFile, SnapshotHead, SnapshotStore, SnapshotWriter,
 };
+pub use usage::{Usage, usage};
 pub use wal::{LogOptions, Wal};
 
 /// One batch for the log: what [`raft::Persist`](crate::raft::Persist) asks for.

@@ -1,7 +1,7 @@
 //! One node's process: its own directory, its own log file, and nobody else's pid.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{PATIENCE, until};
+use super::{PATIENCE, names, until};
 
 /// A seat with what it is started with. The process is killed and waited for when this is dropped.
 pub struct Process {
@@ -24,7 +24,7 @@ pub struct Process {
     pub certs: PathBuf,
     /// Its standard error, over all starts.
     pub log: PathBuf,
-    /// `--seeds`.
+    /// `--seeds`; empty: they come from the other options.
     pub seeds: String,
     /// `--advertise`, where it is not its own seed.
     pub advertise: Option<String>,
@@ -32,6 +32,8 @@ pub struct Process {
     pub more: Vec<OsString>,
     /// More of the environment.
     pub env: Vec<(String, String)>,
+    /// Files of names ([`names`](super::names)) that it goes by instead of the system's resolver.
+    pub names: Vec<PathBuf>,
     /// Blocks of 1024 bytes that a file of it may have (a disk that fails, without a disk that fails).
     pub file_blocks: Option<u32>,
     child: RefCell<Option<Child>>,
@@ -57,6 +59,7 @@ impl Process {
             advertise: None,
             more: Vec::new(),
             env: Vec::new(),
+            names: Vec::new(),
             file_blocks: None,
             child: RefCell::new(None),
         }
@@ -69,7 +72,22 @@ impl Process {
             let file = OpenOptions::new().create(true).append(true).open(&self.log);
             file.expect("the node's log file")
         };
+        let mut arguments: Vec<OsString> = vec![self.name.as_str().into()];
+        let mut give = |option: &str, value: &OsStr| {
+            arguments.extend([option.into(), value.to_owned()]);
+        };
+        give("--listen", self.address.as_ref());
+        if !self.seeds.is_empty() {
+            give("--seeds", self.seeds.as_ref());
+        }
+        give("--data-dir", self.data.as_ref());
+        give("--certs", self.certs.as_ref());
+        if let Some(address) = &self.advertise {
+            give("--advertise", address.as_ref());
+        }
+        arguments.extend(self.more.iter().cloned());
         let mut command = match self.file_blocks {
+            _ if !self.names.is_empty() => names::command(&self.names, &arguments),
             None => Command::new(env!("CARGO_BIN_EXE_srvraft")),
             Some(blocks) => {
                 // With the signal ignored, writing beyond the limit fails with EFBIG.
@@ -83,15 +101,10 @@ impl Process {
         for name in foreign.filter(|name| name.to_string_lossy().starts_with("BALSA_")) {
             command.env_remove(name);
         }
+        if self.names.is_empty() {
+            command.args(&arguments);
+        }
         command
-            .arg(&self.name)
-            .args(["--listen", &self.address, "--seeds", &self.seeds])
-            .arg("--data-dir")
-            .arg(&self.data)
-            .arg("--certs")
-            .arg(&self.certs)
-            .args(self.advertise.iter().flat_map(|address| ["--advertise", address]))
-            .args(&self.more)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())

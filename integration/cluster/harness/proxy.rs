@@ -25,12 +25,21 @@ enum Line {
     Off,
 }
 
+/// The connections so far, in the order in which they came.
+#[derive(Default)]
+struct Numbers {
+    begun: AtomicU64,
+    /// Those before this one carry nothing any more.
+    mute: AtomicU64,
+}
+
 /// The proxy. It ends when it is dropped.
 pub struct Proxy {
     /// Where it listens.
     pub address: String,
     line: watch::Sender<Option<Line>>,
     cuts: Arc<AtomicU64>,
+    numbers: Arc<Numbers>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,13 +49,15 @@ impl Proxy {
         let address = format!("127.0.0.1:{}", free_ports(1)[0]);
         let (line, told) = watch::channel(Some(Line::Whole));
         let cuts = Arc::<AtomicU64>::default();
-        let (target, own, counted) = (target.to_owned(), address.clone(), cuts.clone());
+        let numbers = Arc::<Numbers>::default();
+        let counted = (cuts.clone(), numbers.clone());
+        let (target, own) = (target.to_owned(), address.clone());
         let listener = std::net::TcpListener::bind(&own).expect("a port that was free just now");
         listener.set_nonblocking(true).expect("a listener for tokio");
         let thread = std::thread::spawn(move || {
             runtime().block_on(serve(listener, target, told, counted));
         });
-        Proxy { address, line, cuts, thread: Some(thread) }
+        Proxy { address, line, cuts, numbers, thread: Some(thread) }
     }
 
     /// From now on each connection breaks after so many bytes towards the node, those it has carried
@@ -58,6 +69,12 @@ impl Proxy {
     /// Breaks all connections and takes no more.
     pub fn cut_off(&self) {
         self.set(Line::Off);
+    }
+
+    /// The connections that stand fall silent in both directions and are not broken, as when a machine
+    /// loses its power or is paused; new ones are carried.
+    pub fn mute_standing(&self) {
+        self.numbers.mute.store(self.numbers.begun.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// Carries everything again.
@@ -87,7 +104,7 @@ async fn serve(
     listener: std::net::TcpListener,
     target: String,
     mut told: watch::Receiver<Option<Line>>,
-    cuts: Arc<AtomicU64>,
+    counted: (Arc<AtomicU64>, Arc<Numbers>),
 ) {
     let listener = TcpListener::from_std(listener).expect("a listener");
     loop {
@@ -95,7 +112,7 @@ async fn serve(
             accepted = listener.accept() => {
                 // A caller that is gone already is none.
                 let Ok((caller, _)) = accepted else { continue };
-                tokio::spawn(carry(caller, target.clone(), told.clone(), cuts.clone()));
+                tokio::spawn(carry(caller, target.clone(), told.clone(), counted.clone()));
             }
             changed = told.changed() => {
                 if changed.is_err() || told.borrow().is_none() {
@@ -111,8 +128,10 @@ async fn carry(
     caller: TcpStream,
     target: String,
     mut told: watch::Receiver<Option<Line>>,
-    cuts: Arc<AtomicU64>,
+    (cuts, numbers): (Arc<AtomicU64>, Arc<Numbers>),
 ) {
+    let number = numbers.begun.fetch_add(1, Ordering::SeqCst);
+    let mute = || number < numbers.mute.load(Ordering::SeqCst);
     if matches!(*told.borrow_and_update(), None | Some(Line::Off)) {
         return;
     }
@@ -133,20 +152,33 @@ async fn carry(
     };
     tokio::select! {
         () = off => {}
-        cut = pump(from_caller, to_node, limit) => {
+        cut = pump(from_caller, to_node, limit, mute) => {
             if cut {
                 cuts.fetch_add(1, Ordering::Relaxed);
             }
         }
-        _ = pump(from_node, to_caller, || u64::MAX) => {}
+        _ = pump(from_node, to_caller, || u64::MAX, mute) => {}
     }
 }
 
-/// Carries bytes until one end closes or the limit is reached. True: the limit.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, limit: impl Fn() -> u64) -> bool {
+/// Carries bytes until one end closes or the limit is reached. True: the limit. A mute line swallows them, and
+/// the end of one side is not seen by the other.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    limit: impl Fn() -> u64,
+    mute: impl Fn() -> bool,
+) -> bool {
     let (mut carried, mut piece) = (0u64, vec![0; PIECE]);
     loop {
-        let Ok(read @ 1..) = from.read(&mut piece).await else { return false };
+        let read = from.read(&mut piece).await;
+        if mute() {
+            match read {
+                Ok(1..) => continue,
+                _ => std::future::pending().await,
+            }
+        }
+        let Ok(read @ 1..) = read else { return false };
         let left = limit().saturating_sub(carried);
         let fits = usize::try_from(left).unwrap_or(usize::MAX).min(read);
         if to.write_all(&piece[..fits]).await.is_err() {

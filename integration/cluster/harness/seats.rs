@@ -65,6 +65,12 @@ impl Cluster {
         self.wait(self.admin.members_of_leader()).ok().map(|reply| reply.members)
     }
 
+    /// The members as the leader knows them, and nobody else: a node that was removed may answer, too.
+    pub fn members_by_leader(&self) -> Option<Vec<MemberStatus>> {
+        let reply = self.wait(self.admin.members_of_leader()).ok()?;
+        reply.from.is_leader.then_some(reply.members)
+    }
+
     /// The node id of a node that answers.
     pub fn node_id(&self, node: usize) -> NodeId {
         let what = format!("{} answers", self.nodes[node].name);

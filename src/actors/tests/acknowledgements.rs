@@ -51,7 +51,7 @@ async fn a_full_disk_leaves_terms_and_votes_alone() {
         }
     }
     // The leader is silent for the follower's whole patience only in ticks; its own successor asks.
-    let vote = Vote { pre: false, campaign: Term(6), last: LogId::new(5, 9), transfer: false };
+    let vote = Vote::real(Term(6), LogId::new(5, 9));
     let body = answered(world.ask(2, 6, Message::Vote(vote))).await;
     let reply = decode_envelope(RaftCall::Vote, Direction::Reply, &body).unwrap();
     assert!(matches!(&reply.message, Message::VoteReply(reply) if reply.granted), "{reply:?}");

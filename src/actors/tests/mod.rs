@@ -217,7 +217,8 @@ impl World {
         let peers = Peers::new(NodeId(1), farewell, lines.starter());
         let seats = Seats::new(CLUSTER, SeatOptions::default());
         let steward = Steward::new(seats, Duration::from_millis(10), Box::new(|_, _| {}));
-        let neighbours = Neighbours { storage, applier, peers, steward, desk, receiver };
+        let went_back = Box::new(|_, _| {});
+        let neighbours = Neighbours { storage, applier, peers, steward, desk, receiver, went_back };
         let ticks = NewestTick::default();
         context.run(Node::new(core, log, Arc::clone(&standing), ticks, neighbours));
         World {

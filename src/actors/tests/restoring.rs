@@ -79,7 +79,7 @@ impl Handler<Froze> for Ears {
 
 fn waiter(method: Method) -> (Waiter, Reply) {
     let (reply, answer) = Responder::detached(method);
-    let permit = Gate::new(8, 1 << 20).admit(1).unwrap();
+    let permit = Gate::new(8, 1 << 20).admit(1, true).unwrap();
     (Waiter { reply, permit }, answer)
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Output;
 use crate::certs::facts::rfc3339;
-use crate::certs::{Presented, Written};
+use crate::certs::{Change, Presented, PresentedList, Written};
 
 /// What was done about one directory.
 #[derive(Serialize)]
@@ -29,6 +29,14 @@ impl Report {
             action: written.word(),
             not_after: String::new(),
             warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn of(change: &Change) -> Report {
+        Report {
+            not_after: change.not_after.map(rfc3339).unwrap_or_default(),
+            warnings: change.warnings.clone(),
+            ..Report::new(&change.name, &change.path, change.written)
         }
     }
 
@@ -79,6 +87,27 @@ pub(super) fn print_text(presented: &Presented, to: &mut dyn Write) -> io::Resul
     writeln!(to, "{}", presented.path.display())?;
     for (label, value) in rows.iter().filter(|(_, value)| !value.trim().is_empty()) {
         writeln!(to, "  {label:<9} {}", value.trim())?;
+    }
+    for problem in &presented.problems {
+        writeln!(to, "  problem   {problem}")?;
+    }
+    Ok(())
+}
+
+pub(super) fn print_list(presented: &PresentedList, to: &mut dyn Write) -> io::Result<()> {
+    let list = &presented.list;
+    let number = list.number.as_ref().map(ToString::to_string).unwrap_or_default();
+    let until = list.next_update.map(rfc3339).unwrap_or_default();
+    writeln!(to, "{}", presented.path.display())?;
+    writeln!(to, "  list of   {}", list.issuer)?;
+    writeln!(to, "  number    {number}")?;
+    writeln!(to, "  valid     {} to {until}", rfc3339(list.this_update))?;
+    if presented.revoked.is_empty() {
+        writeln!(to, "  revoked   nobody")?;
+    }
+    for one in &presented.revoked {
+        let whom = one.whom.as_deref().unwrap_or("not known here");
+        writeln!(to, "  revoked   {} since {}, {whom}", one.serial, rfc3339(one.since))?;
     }
     for problem in &presented.problems {
         writeln!(to, "  problem   {problem}")?;

@@ -11,6 +11,7 @@ use super::{Cluster, LOOK, io_failure};
 use crate::cli::answer::Failure;
 use crate::cli::certs::{self, CertsCommand, IssueOptions};
 use crate::cli::client_options::Settings;
+use crate::cli::lang::Lang;
 use crate::config::Seed;
 
 /// Nodes that a cluster on one machine may have; the seats of `cltraft local` have two digits.
@@ -38,8 +39,13 @@ impl Cluster {
         if !certificates.join(&name).join("tls.crt").exists() {
             let options =
                 IssueOptions { out: certificates, force: true, ..IssueOptions::new("node", &name) };
-            certs::run(&CertsCommand::Issue(options), certs::Output::Text, &mut io::sink())
-                .map_err(|error| Failure::new("certificates", error.to_string()))?;
+            certs::run(
+                &CertsCommand::Issue(options),
+                certs::Output::Text,
+                Lang::En,
+                &mut io::sink(),
+            )
+            .map_err(|error| Failure::new("certificates", error.to_string()))?;
         }
         let seed = Seed { name, address: self.free_address()? };
         self.seeds.push(seed.clone());

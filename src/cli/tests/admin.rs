@@ -6,8 +6,8 @@ use crate::cli::lang::Lang;
 use crate::cli::{json, text};
 use crate::client::Error;
 use crate::codec::api::{
-    ChangeReply, Code, MemberStatus, MembersReply, Refusal, SnapshotCounters, SnapshotReply,
-    StatusReply, TransferReply,
+    ChangeReply, Code, MemberStatus, MembersReply, MetricsReply, Refusal, SnapshotCounters,
+    SnapshotReply, StatusReply, TransferReply,
 };
 use crate::raft::{Index, NodeId, Term};
 
@@ -42,6 +42,12 @@ fn taken() -> Answer {
     })
 }
 
+fn metrics() -> Answer {
+    let text = "# TYPE balsa_term gauge\nbalsa_term 7\n# TYPE balsa_refused counter\n\
+                balsa_refused_total{reason=\"plaintext\"} 2\n# TYPE x gauge\nx 0.25\nx +Inf\n# EOF\n";
+    Answer::Metrics(MetricsReply { name: "raft-1".into(), text: text.into() })
+}
+
 fn busy_node() -> Answer {
     let snapshots =
         SnapshotCounters { taken: 2, last_ms: 15, last_bytes: 99, ..Default::default() };
@@ -56,8 +62,8 @@ fn busy_node() -> Answer {
 }
 
 /// One of each, for the test of the manual.
-pub(super) fn answers() -> [Answer; 5] {
-    [members(), changed("voter"), transferred(), taken(), busy_node()]
+pub(super) fn answers() -> [Answer; 6] {
+    [members(), changed("voter"), transferred(), taken(), metrics(), busy_node()]
 }
 
 #[test]
@@ -126,6 +132,27 @@ fn a_hand_over_and_a_snapshot() {
         object(&taken()),
         "{\"name\":\"raft-1\",\"index\":900,\"term\":3,\"bytes\":12345,\"milliseconds\":15}\n"
     );
+}
+
+#[test]
+fn metrics_are_text_as_they_are_and_an_object_a_sample() {
+    let Answer::Metrics(reply) = metrics() else { unreachable!("made above") };
+    assert_eq!(said(&metrics(), Lang::En), reply.text);
+    assert_eq!(said(&metrics(), Lang::Es), reply.text);
+    let seat = "\"name\":\"raft-1\",";
+    let samples = [
+        "\"metric\":\"balsa_term\",\"type\":\"gauge\",\"labels\":{},\"value\":7",
+        "\"metric\":\"balsa_refused_total\",\"type\":\"counter\",\
+         \"labels\":{\"reason\":\"plaintext\"},\"value\":2",
+        "\"metric\":\"x\",\"type\":\"gauge\",\"labels\":{},\"value\":0.25",
+        "\"metric\":\"x\",\"type\":\"gauge\",\"labels\":{},\"value\":\"inf\"",
+    ];
+    let lines: String = samples.iter().map(|one| format!("{{{seat}{one}}}\n")).collect();
+    assert_eq!(object(&metrics()), lines);
+    let listed: Vec<String> = samples.iter().map(|one| format!("{{{one}}}")).collect();
+    let listed = listed.join(",");
+    let one = json::one(&[metrics()]).line();
+    assert_eq!(one, format!("{{{seat}\"samples\":[{listed}],\"exit\":0}}"));
 }
 
 #[test]

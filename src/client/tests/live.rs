@@ -26,6 +26,7 @@ struct Seat {
     addresses: Arc<Vec<String>>,
     world: Fake,
     stopper: Mutex<Option<rpc::Stopper>>,
+    meter: Arc<rpc::Meter>,
 }
 
 impl Seat {
@@ -154,6 +155,10 @@ impl rpc::Service for Seat {
     }
 
     fn closed(&self, _: &Arc<rpc::Peer>) {}
+
+    fn meter(&self) -> &Arc<rpc::Meter> {
+        &self.meter
+    }
 }
 
 /// Certificates as every cluster has them.
@@ -190,6 +195,7 @@ async fn live(dir: &Path, endpoints: usize) -> (Client, Fake, Vec<String>) {
             addresses: shared.clone(),
             world: world.clone(),
             stopper: Mutex::new(Some(stopper)),
+            meter: Arc::default(),
         };
         tokio::spawn(rpc::serve(listener, tls, rpc::Limits::default(), Arc::new(seat), stop));
     }

@@ -7,6 +7,7 @@ use super::bytes;
 use super::golden::{golden, with_field};
 use crate::codec::raft::{Direction, RaftCall, decode_envelope, encode_envelope, route};
 use crate::raft::message::{self, AppendReply, HeartbeatReply, InstallReply, ReadRound, VoteReply};
+use crate::raft::seats::MEMBERS_MAX;
 use crate::raft::{
     Boot, Entry, Envelope, HardState, Index, LogId, Member, Membership, Message, NodeId, Payload,
     RequestId, Seen, SnapshotMeta, Term,
@@ -41,7 +42,31 @@ fn votes() {
         b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x83\xa3pre\xc3\xa8campaign\
           \x04\xa4last\x82\xa4term\x02\xa5index\t",
     );
-    let reply = VoteReply { pre: false, campaign: Term(4), granted: true };
+    // What is remembered is written only where there is something.
+    let seen = Seen { boot: Boot(5), term: Term(2), acknowledged: Index(9) };
+    let (remembered, answered) = (vec![seen], Some(Boot(5)));
+    let vote =
+        message::Vote { remembered, answered, ..message::Vote::real(Term(4), LogId::new(2, 9)) };
+    check(
+        Message::Vote(vote),
+        RaftCall::Vote,
+        Direction::Request,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x85\xa3pre\xc2\xa8campaign\
+          \x04\xa4last\x82\xa4term\x02\xa5index\t\xaaremembered\x91\x83\xa4boot\x05\xa4term\x02\
+          \xacacknowledged\t\xa8answered\x05",
+    );
+    let (boot, seen) = (Boot(5), vec![(NodeId(7), seen)]);
+    let reply = VoteReply { pre: true, campaign: Term(4), granted: true, boot, seen };
+    check(
+        Message::VoteReply(reply),
+        RaftCall::Vote,
+        Direction::Reply,
+        b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x85\xa3pre\xc3\xa8campaign\
+          \x04\xa7granted\xc3\xa4boot\x05\xa4seen\x91\x92\x07\x83\xa4boot\x05\xa4term\x02\
+          \xacacknowledged\t",
+    );
+    let (boot, seen) = (Boot(0), Vec::new());
+    let reply = VoteReply { pre: false, campaign: Term(4), granted: true, boot, seen };
     check(
         Message::VoteReply(reply),
         RaftCall::Vote,
@@ -49,6 +74,18 @@ fn votes() {
         b"\x85\xa1f\x01\xa1t\x02\xa1e\x03\xa1r\x04\xa1m\x83\xa3pre\xc2\xa8campaign\
           \x04\xa7granted\xc3",
     );
+}
+
+/// Every voter of the largest joint membership remembers something else.
+#[test]
+fn the_largest_vote_is_within_the_limit_of_its_method() {
+    let line =
+        |n| Seen { boot: Boot(u64::MAX - n), term: Term(1 << 61), acknowledged: Index(1 << 60) };
+    let remembered = (0..2 * MEMBERS_MAX as u64).map(line).collect();
+    let vote = message::Vote::real(Term(1 << 61), LogId::new(1 << 60, 1 << 60));
+    let vote = message::Vote { transfer: true, remembered, answered: Some(Boot(u64::MAX)), ..vote };
+    let size = encode_envelope(&envelope(Message::Vote(vote))).len();
+    assert!(size < 4096, "{size} bytes");
 }
 
 #[test]

@@ -18,10 +18,16 @@ const ASK_TICKS: u64 = 25;
 const ROUND_TICKS: u64 = 1000;
 /// Ticks after which drafts and inquiries are said again.
 const REPEAT_TICKS: u64 = 25;
-/// Ticks for which a cluster id seen in a hello keeps this node from founding. Not for ever: the
-/// cluster may have been taken down on purpose, all of it, so that a new one can be founded.
+/// Ticks for which a cluster id seen in a hello or an answer keeps this node from founding: its members may
+/// be on the move. Not for ever: the cluster may have been taken down on purpose, all of it, so that a new
+/// one can be founded.
 const GREETING_TICKS: u64 = 1000;
-/// Cluster ids from hellos that are remembered; one is enough to wait, two to name both.
+/// Ticks for which the lowest seat, with nothing else in its way, waits for a service's name or an address
+/// behind it that does not answer. Longer than any resolver in a Kubernetes cluster keeps a negative or an
+/// old answer (30 s), and not for ever: the name may have no address where the seats' names have one, and a
+/// pod beyond the seeds may never start.
+pub(super) const CAUTION_TICKS: u64 = 600;
+/// Cluster ids that are remembered; one is enough to wait, two to name both.
 const GREETINGS_MAX: usize = 16;
 /// Draft ids that may be refused for good. When there are more, refusals are for now only, which keeps
 /// everything safe and at worst leaves a draft of a lost drafter for a person to discard.
@@ -51,7 +57,10 @@ pub struct Founding {
     next_ask: u64,
     /// The last complete round, unless something happened since that calls for a new one.
     pub(super) survey: Option<Survey>,
-    /// Cluster ids from hellos: who named it, and when.
+    /// Since when every round has found nothing in the way but something behind the service that does not
+    /// answer.
+    cautious_since: Option<u64>,
+    /// Cluster ids from hellos and answers: who named it, and when.
     greetings: BTreeMap<ClusterId, (String, u64)>,
     /// Who has accepted this node's own draft; itself always. The others are asked anew after a restart.
     pub(super) accepted: BTreeSet<NodeId>,
@@ -97,6 +106,7 @@ impl Founding {
             asking_since: None,
             next_ask: 0,
             survey: None,
+            cautious_since: None,
             greetings: BTreeMap::new(),
             accepted: BTreeSet::from([me_id]),
             refusals: BTreeSet::new(),
@@ -139,7 +149,14 @@ impl Founding {
         }
         self.asking_since = None;
         self.next_ask = self.now + ASK_TICKS;
-        self.survey = Some(Survey::of(results));
+        let survey = Survey::of(results);
+        for (id, names) in survey.clusters() {
+            names.iter().for_each(|name| self.remember(name, id));
+        }
+        let unheard = !survey.unheard().is_empty();
+        self.survey = Some(survey);
+        let cautious = unheard && self.unfit().is_none();
+        self.cautious_since = cautious.then(|| self.cautious_since.unwrap_or(self.now));
         let mut effects = Effects::default();
         self.consider(&mut effects);
         self.finish(effects)
@@ -150,12 +167,16 @@ impl Founding {
         if self.taken_in.is_some() {
             return Effects::default();
         }
-        if self.greetings.len() < GREETINGS_MAX || self.greetings.contains_key(&cluster_id) {
-            self.greetings.insert(cluster_id, (name.to_owned(), self.now));
-        }
+        self.remember(name, cluster_id);
         let mut effects = Effects::default();
         self.consider(&mut effects);
         self.finish(effects)
+    }
+
+    fn remember(&mut self, name: &str, cluster_id: ClusterId) {
+        if self.greetings.len() < GREETINGS_MAX || self.greetings.contains_key(&cluster_id) {
+            self.greetings.insert(cluster_id, (name.to_owned(), self.now));
+        }
     }
 
     /// A letter arrived, as a call or as the answer to one.
@@ -274,6 +295,12 @@ impl Founding {
             clusters.remove(&draft.cluster_id);
         }
         clusters
+    }
+
+    /// Whether it is too early to found beside whoever may be behind the service and has not answered.
+    pub(super) fn is_cautious(&self) -> bool {
+        self.survey.as_ref().is_some_and(|survey| !survey.unheard().is_empty())
+            && self.cautious_since.is_none_or(|since| self.now - since < CAUTION_TICKS)
     }
 
     /// Whether the drafter's seat has answered, and with another node id than the drafter's.

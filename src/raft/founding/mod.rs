@@ -8,7 +8,8 @@
 //!
 //! 1. Every node with an empty directory asks its seeds, and every address that the service's name
 //!    resolves to, again and again. Anyone who has a cluster id stops it: it waits to be taken in.
-//! 2. When all seeds have answered one round, all empty, all with the same seed list, the node in the
+//! 2. When all seeds have answered one round, all empty, all with the same seed list, and the service has
+//!    been heard (see below), the node in the
 //!    lowest seat (least name, byte by byte) **drafts** a record: a new cluster id, and every seat with the node id
 //!    it answered with. The cluster id also names the draft: every draft has a new one.
 //! 3. Each listed node **holds** at most one draft at a time. Holding one is accepting it; the drafter
@@ -28,6 +29,15 @@
 //! refused `A` for good; then that node never accepts `A`, and `A` lacks an acceptance for ever. Either
 //! way `A` was not decided. With two seats there is no "other listed node", and the empty set proves
 //! nothing: there only the drafter frees the acceptor.
+//!
+//! # A cluster under other seats
+//!
+//! Members beyond the configured seats are found by the service's name. When that name does not resolve, or an
+//! address behind it is silent, a cluster may be there unheard, so the lowest seat waits, and asks on, until
+//! it has found nothing else in the way for a minute. Then the seeds' word is enough: silence that lasts proves nothing, and must not keep
+//! a new cluster from being founded for ever. That wait is caution on top of the agreement, which rests on no
+//! clock; nor is it the only way: a member that lives dials the seats it knows, and its hello stops
+//! them ([`greeted`]).
 //!
 //! # Who asks whom, so that a lost message or a crash is made up for
 //!

@@ -23,8 +23,14 @@ impl Founding {
     }
 
     /// What keeps this node, whether it is the lowest seat or not, from seeing a cluster founded.
-    /// None: all seeds answered the last round, all empty, all with this seed list, one node each.
+    /// None: all seeds answered the last round, all empty, all with this seed list, one node each, and
+    /// whoever else is behind the service's name answered too, or has been waited for.
     pub(super) fn obstacle(&self) -> Option<String> {
+        self.unfit().or_else(|| self.is_cautious().then(|| self.unheard()))
+    }
+
+    /// The same, whatever is behind the service's name.
+    pub(super) fn unfit(&self) -> Option<String> {
         let name = &self.me.name;
         let clusters = self.clusters();
         let named = |(id, seats): (_, &BTreeSet<String>)| {
@@ -86,6 +92,15 @@ impl Founding {
             self.me.name,
             list(&self.me.seeds)
         ))
+    }
+
+    fn unheard(&self) -> String {
+        let unheard = self.survey.as_ref().map(Survey::unheard);
+        format!(
+            "every seed answers and is empty, but a member of a cluster may be where nobody answers: {}. \
+             Asking on, for a minute at most",
+            join(unheard.into_iter().flatten(), "; ")
+        )
     }
 
     fn drafting(&self, draft: &Draft) -> String {

@@ -9,7 +9,8 @@ use super::record::Seed;
 /// What became of one question of a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The seat that was asked for; none for an address that the service's name resolved to.
+    /// The seat that was asked for; none for the service's name itself, and for an address behind it that
+    /// belongs to none of the seats.
     pub seat: Option<String>,
     /// The answer, or in a few words why there is none (such as "its name does not resolve").
     pub result: Result<Answer, String>,
@@ -23,6 +24,8 @@ pub(super) struct Survey {
     answers: BTreeMap<String, BTreeMap<NodeId, Answer>>,
     /// Seats that were asked for and did not answer, with the reason.
     silent: BTreeMap<String, String>,
+    /// What else was asked and did not answer: the service's name, or an address behind it.
+    unheard: BTreeSet<String>,
 }
 
 impl Survey {
@@ -38,8 +41,9 @@ impl Survey {
                 (Some(seat), Err(why)) => {
                     survey.silent.insert(seat, why);
                 }
-                // An address without a name of ours proves nothing by being silent.
-                (None, Err(_)) => {}
+                (None, Err(why)) => {
+                    survey.unheard.insert(why);
+                }
             }
         }
         survey
@@ -68,6 +72,12 @@ impl Survey {
     /// Why a seat did not answer.
     pub(super) fn silence(&self, name: &str) -> Option<&str> {
         self.silent.get(name).map(String::as_str)
+    }
+
+    /// What else there may be that was not heard, one reason each. It proves nothing, but a cluster may be
+    /// there.
+    pub(super) fn unheard(&self) -> &BTreeSet<String> {
+        &self.unheard
     }
 
     /// Whether the seat answered, and only with other node ids than this one.

@@ -92,8 +92,12 @@ impl Cluster {
         assert_eq!(self.soft(id).leader, Some(id), "{id} was to be elected");
     }
 
-    /// Ticks one node until it asks for pre-votes.
+    /// Ticks one node until it asks for pre-votes. A question travels on a connection, so that whoever may get
+    /// it has acknowledged one: the asker knows its process.
     pub(super) fn campaign(&mut self, id: NodeId) {
+        for other in self.ids() {
+            self.acknowledge(id, other);
+        }
         for _ in 0..1000 {
             let before = (self.soft(id).role, self.wire.len() + self.lost.len());
             self.input(id, Node::tick);

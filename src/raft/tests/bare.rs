@@ -119,7 +119,8 @@ pub(super) fn leader_effects(node: &mut Node) -> Effects {
     loop {
         let ask = asks.first().expect("a question").clone();
         let Message::Vote(vote) = ask.message else { panic!("not a vote request: {ask:?}") };
-        let reply = VoteReply { pre: vote.pre, campaign: vote.campaign, granted: true };
+        let Vote { pre, campaign, .. } = vote;
+        let reply = VoteReply { pre, campaign, granted: true, boot: Boot(1), seen: Vec::new() };
         let effects = node.step(Envelope {
             from: ask.to,
             to: n(1),

@@ -227,6 +227,9 @@ impl Cluster {
             disk.written.purge(base.index);
             disk.durable.purge(base.index);
         }
+        if let Some((peer, seen)) = effects.went_back {
+            self.found_out(id, peer, seen);
+        }
         for ReadOutcome { token, result } in effects.reads {
             self.say(super::show::read(id, token, result));
             self.oracle.read_answered(token, result);

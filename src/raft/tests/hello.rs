@@ -54,23 +54,34 @@ impl Cluster {
             return;
         }
         self.input(to, |core| core.introduced(from, claims));
+        self.acknowledge(from, to);
         self.input(from, |core| core.greeted(to));
+    }
+
+    /// What the acknowledgement of a connection says of the one that was dialed.
+    pub(super) fn acknowledge(&mut self, from: NodeId, to: NodeId) {
+        if from != to && self.alive(from) && self.alive(to) && self.linked(from, to) {
+            let claims = self.core(to).claims();
+            self.input(from, |core| core.introduced(to, claims));
+        }
     }
 
     /// A hello was refused. The node compares with what it claims by now.
     fn refused(&mut self, from: NodeId, to: NodeId, seen: Seen) {
         if seen.exceeds(self.core(from).claims()) {
-            assert!(
-                self.hellos.rewound.contains(&from),
-                "{from} is accused wrongly by {to}: {seen:?}"
-            );
-            self.hellos.recognised.insert(from);
-            let seen = show::seen(to, from, seen);
-            self.say(format!("{} went back in time: {seen}", show::node(from)));
+            self.found_out(from, to, seen);
         } else {
             let (from, to) = (show::node(from), show::node(to));
             self.say(format!("{from}'s hello to {to} was overtaken"));
         }
+    }
+
+    /// Somebody remembers more of a node than its directory holds.
+    pub(super) fn found_out(&mut self, id: NodeId, by: NodeId, seen: Seen) {
+        assert!(self.hellos.rewound.contains(&id), "{id} is accused wrongly by {by}: {seen:?}");
+        self.hellos.recognised.insert(id);
+        let seen = show::seen(by, id, seen);
+        self.say(format!("{} went back in time: {seen}", show::node(id)));
     }
 
     fn linked(&self, a: NodeId, b: NodeId) -> bool {

@@ -140,7 +140,7 @@ pub(super) fn envelope(envelope: &Envelope) -> String {
             let transfer = if vote.transfer { ", by transfer" } else { "" };
             format!("{kind} for term {}, last {}{transfer}", vote.campaign, vote.last)
         }
-        Message::VoteReply(VoteReply { pre, campaign, granted }) => {
+        Message::VoteReply(VoteReply { pre, campaign, granted, .. }) => {
             let kind = if *pre { "pre-vote" } else { "vote" };
             let answer = if *granted { "granted" } else { "refused" };
             format!("{kind} {answer} for term {campaign}")

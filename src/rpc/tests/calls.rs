@@ -378,3 +378,43 @@ fn a_connection_whose_runtime_is_gone_is_closed_on_both_sides() {
     thread.join().unwrap();
     assert_eq!(service.closed.lock().unwrap().len(), 1, "the service learns it too");
 }
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_to_be_dialed_anew() {
+    let server = Server::plain().await;
+    let silence = Duration::from_millis(200);
+    let limits = Limits { silence, ..Limits::default() };
+    let dialer = Dialer::new(server.ca.tls(&Spec::of("balsa://balsa/client/a")), limits);
+    let hello = Hello::client(dialer.identity());
+    let expect = Expect::Node("raft-1".to_owned());
+    let client = dialer.dial(&server.to(), expect, hello, SOON).await.unwrap();
+    let wait = |number: u64, limit: Duration| {
+        let client = client.clone();
+        async move {
+            let question = Ask::Hold(number);
+            let answer = client.call_timeout::<_, u64>(Method::KvGet, &question, limit).await;
+            answer.unwrap_err()
+        }
+    };
+    // One slow call, and signs of life beside it.
+    let life = async {
+        for _ in 0..10 {
+            ask::<Bytes>(&client, &Ask::Echo(Bytes::from_static(b"x"))).await.unwrap();
+            tokio::time::sleep(silence / 4).await;
+        }
+    };
+    let (late, ()) = tokio::join!(wait(1, 2 * silence), life);
+    assert!(matches!(late, CallError::TimedOut(_)), "{late}");
+    assert!(!client.is_stale() && !client.is_silent(), "a slow call is no silence");
+    // Short calls in vain, each of them too short to prove anything.
+    wait(2, silence / 4).await;
+    assert!(!client.is_silent(), "not long enough");
+    for number in 3..10 {
+        wait(number, silence / 4).await;
+    }
+    assert!(client.is_silent() && client.is_stale());
+    client.stale().await;
+    // It may come back: what is in flight is still answered.
+    assert!(client.is_open());
+    ask::<()>(&client, &Ask::Release).await.unwrap();
+}

@@ -2,10 +2,15 @@
 
 mod calls;
 mod certificates;
+mod crls;
 mod files;
 mod frames;
 mod hostile;
+mod https;
+mod names;
+mod openssl;
 mod pki;
 mod reload;
+mod revocation;
 mod speed;
 mod support;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, SanType, SigningKey,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
@@ -38,16 +38,30 @@ pub(super) struct Leaf {
     key: Vec<u8>,
 }
 
+/// Every CA of these tests has the same name, unless told otherwise: only the key tells them apart.
 pub(super) fn ca() -> Ca {
-    let key = KeyPair::generate().unwrap();
+    ca_called("balsa test CA")
+}
+
+pub(super) fn ca_called(name: &str) -> Ca {
+    ca_with(&KeyPair::generate().unwrap(), |params| {
+        params.distinguished_name.push(DnType::CommonName, name);
+    })
+}
+
+/// A CA of this key, that signs itself.
+pub(super) fn ca_with(key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Ca {
+    let mut params = ca_params();
+    change(&mut params);
+    let certificate = params.self_signed(key).unwrap();
+    Ca::of(params, key, &certificate)
+}
+
+fn ca_params() -> CertificateParams {
     let mut params = CertificateParams::default();
-    // Every CA of these tests has the same name: only the key tells them apart.
-    params.distinguished_name.push(DnType::CommonName, "balsa test CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(&key).unwrap();
-    let (pem, der) = (certificate.pem(), certificate.der().clone());
-    Ca { issuer: Issuer::new(params, key), pem, der }
+    params
 }
 
 impl Spec {
@@ -71,6 +85,24 @@ impl Spec {
 }
 
 impl Ca {
+    fn of(params: CertificateParams, key: &KeyPair, certificate: &rcgen::Certificate) -> Ca {
+        let key = KeyPair::try_from(key.serialize_der()).unwrap();
+        let (pem, der) = (certificate.pem(), certificate.der().clone());
+        Ca { issuer: Issuer::new(params, key), pem, der }
+    }
+
+    /// A CA below this one.
+    pub(super) fn below(&self, name: &str) -> Ca {
+        let (key, mut params) = (KeyPair::generate().unwrap(), ca_params());
+        params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Ca::of(params, &key, &certificate)
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.issuer.key().sign(message).unwrap()
+    }
+
     pub(super) fn issue(&self, spec: &Spec) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -109,6 +141,15 @@ impl Ca {
 }
 
 impl Leaf {
+    /// Presented with the certificates of CAs behind it.
+    pub(super) fn with_chain(mut self, cas: &[&Ca]) -> Leaf {
+        for ca in cas {
+            self.pem.push_str(&ca.pem);
+            self.chain.push(ca.der.clone());
+        }
+        self
+    }
+
     pub(super) fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()))
     }

@@ -17,7 +17,7 @@ use crate::rpc::{
     TlsFiles,
 };
 
-const OWN: Look = Look::Loaded(Replaced { own: true, trust: false });
+const OWN: Look = Look::Loaded(Replaced { own: true, trust: false, lists: false });
 
 fn node() -> Spec {
     Spec::node("raft-1")
@@ -68,7 +68,7 @@ fn a_changed_directory_is_loaded_when_it_has_settled() {
     assert_eq!(watch.look(&tls, unix_now()), Look::Same);
     let both = format!("{}{}", ca.pem, super::pki::ca().pem);
     newer.write(directory.path(), "tls", &both);
-    let trust = Look::Loaded(Replaced { own: false, trust: true });
+    let trust = Look::Loaded(Replaced { own: false, trust: true, lists: false });
     assert_eq!(looked(&mut watch, &tls), trust, "another bundle alone");
 }
 
@@ -187,7 +187,7 @@ async fn a_new_certificate_of_the_server_loses_no_call() {
     let service = pair.server.service.clone();
     eventually("it is held", || service.held.lock().unwrap().len() == 1).await;
     let replaced = pair.server_tls.replace(files(&newer, &pair.both)).unwrap();
-    assert_eq!(replaced, Replaced { own: true, trust: false });
+    assert_eq!(replaced, Replaced { own: true, trust: false, lists: false });
     former.stale().await;
     assert!(!former.is_open(), "the server wants no more calls on it");
     let fresh = pair.dial().await;
@@ -242,9 +242,9 @@ async fn a_larger_bundle_disturbs_nobody() {
     standing.stale().await;
     let standing = pair.dial().await;
     let replaced = pair.server_tls.replace(files(&own, &more)).unwrap();
-    assert_eq!(replaced, Replaced { own: false, trust: true });
+    assert_eq!(replaced, Replaced { own: false, trust: true, lists: false });
     let again = pair.server_tls.replace(files(&own, &more)).unwrap();
-    assert_eq!(again, Replaced { own: false, trust: false });
+    assert_eq!(again, Replaced { own: false, trust: false, lists: false });
     echo(&standing).await;
     assert!(standing.is_open() && !standing.is_stale());
     assert!(pair.server_tls.not_after() >= before);

@@ -16,8 +16,8 @@ use crate::codec::api::{Code, Refusal};
 use crate::identity::Identity;
 use crate::raft::{ClusterId, NodeId};
 use crate::rpc::{
-    Call, Connection, DialError, Dialer, Expect, Hello, HelloAck, Limits, Method, Peer, Reason,
-    Responder, Service, Stopper, Tls, serve, stop,
+    Call, Connection, DialError, Dialer, Expect, Hello, HelloAck, Limits, Meter, Method, Peer,
+    Reason, Responder, Service, Stopper, Tls, serve, stop,
 };
 
 pub(super) const CLUSTER: ClusterId = ClusterId(7);
@@ -39,7 +39,7 @@ pub(super) enum Ask {
 #[derive(Default)]
 pub(super) struct Tester {
     pub(super) held: Mutex<Vec<(u64, Responder)>>,
-    pub(super) refused: Mutex<Vec<Reason>>,
+    pub(super) meter: Arc<Meter>,
     pub(super) batches: Mutex<Vec<usize>>,
     pub(super) closed: Mutex<Vec<String>>,
     pub(super) peers: Mutex<Vec<Arc<Peer>>>,
@@ -86,14 +86,19 @@ impl Service for Tester {
         self.closed.lock().unwrap().push(peer.identity.to_string());
     }
 
-    fn refused(&self, _: SocketAddr, reason: Reason) {
-        self.refused.lock().unwrap().push(reason);
+    fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 }
 
 impl Tester {
-    pub(super) fn reasons(&self) -> Vec<Reason> {
-        self.refused.lock().unwrap().clone()
+    /// How often each reason was counted, if it was.
+    pub(super) fn reasons(&self) -> Vec<(Reason, u64)> {
+        self.meter.refusals().filter(|(_, count)| *count > 0).collect()
+    }
+
+    pub(super) fn refused(&self, reason: Reason) -> u64 {
+        self.meter.refusals().filter(|(other, _)| *other == reason).map(|(_, count)| count).sum()
     }
 }
 
@@ -143,7 +148,7 @@ impl Server {
 
     /// Waits until the service has counted a refusal for this reason.
     pub(super) async fn until_refused(&self, reason: Reason) {
-        eventually(&format!("{reason:?}"), || self.service.reasons().contains(&reason)).await;
+        eventually(&format!("{reason:?}"), || self.service.refused(reason) > 0).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Warnings before a certificate expires: 30, 7 and 1 days ahead, and when its time is over.
+//! Warnings before a certificate or a revocation list ends: 30, 7 and 1 days ahead, and when its time is over.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,23 +6,49 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::crl::Crl;
 use super::files::{TlsFiles, moment};
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// The days ahead at which a warning is due. A certificate issued for a shorter time than that would
-/// be warned of all its life, and is not.
+/// The days ahead at which a warning is due. What was issued for a shorter time than that would be
+/// warned of all its life, and is not.
 const AHEAD: [i64; 4] = [0, 1, 7, 30];
 
-/// A certificate of ours, or one that we trust, and its time.
+/// Something of ours that has an end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Dated {
-    /// The file, and which certificate of it.
-    what: String,
-    /// Seconds since 1970.
+pub struct Dated {
+    /// Which one, and its file.
+    pub what: String,
+    /// Of which kind.
+    pub kind: DatedKind,
+    /// Its beginning, in seconds since 1970.
     from: i64,
-    /// Seconds since 1970.
-    until: i64,
+    /// Its end, in seconds since 1970.
+    pub until: i64,
+}
+
+/// The kinds of what has an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DatedKind {
+    /// Our own certificate.
+    Own,
+    /// A CA of the bundle.
+    Ca,
+    /// A revocation list that is in force; its end is its `nextUpdate`.
+    Crl,
+}
+
+impl DatedKind {
+    /// The stable word, for labels and fields.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            DatedKind::Own => "own",
+            DatedKind::Ca => "ca",
+            DatedKind::Crl => "crl",
+        }
+    }
 }
 
 impl Dated {
@@ -30,6 +56,7 @@ impl Dated {
     pub(super) fn of(files: &TlsFiles) -> Vec<Dated> {
         let own = Dated {
             what: format!("the certificate in {}", files.certificate_path.display()),
+            kind: DatedKind::Own,
             from: files.not_before,
             until: files.not_after,
         };
@@ -42,8 +69,19 @@ impl Dated {
         let (name, time) = (certificate.subject(), certificate.validity());
         Some(Dated {
             what: format!("the CA {name} in {}", path.display()),
+            kind: DatedKind::Ca,
             from: time.not_before.timestamp(),
             until: time.not_after.timestamp(),
+        })
+    }
+
+    /// A list, if it says when the next one is due.
+    pub(super) fn list(list: &Crl, path: &Path) -> Option<Dated> {
+        Some(Dated {
+            what: format!("the revocation list of {} in {}", list.issuer, path.display()),
+            kind: DatedKind::Crl,
+            from: list.from,
+            until: list.until?,
         })
     }
 
@@ -52,6 +90,25 @@ impl Dated {
         let is_due =
             |days: &i64| now >= self.until - days * DAY && days * DAY < self.until - self.from;
         AHEAD.into_iter().find(is_due)
+    }
+}
+
+impl Dated {
+    fn warning(&self, is_over: bool, now: i64) -> String {
+        let (what, end) = (&self.what, moment(self.until));
+        let left = (self.until - now).max(0);
+        let left = format!("in {} d {} h", left / DAY, left % DAY / 3600);
+        match (self.kind, is_over) {
+            (DatedKind::Crl, true) => format!(
+                "{what} should have been followed by a newer one by {end}; it is still enforced, put the \
+                 CA's newest one there"
+            ),
+            (DatedKind::Crl, false) => {
+                format!("{what} is to be followed by a newer one by {end}, {left}; put it there")
+            }
+            (_, true) => format!("{what} expired on {end}; issue a new one"),
+            (_, false) => format!("{what} expires on {end}, {left}; issue a new one"),
+        }
     }
 }
 
@@ -71,18 +128,7 @@ impl Ageing {
             if self.said.insert(dated.clone(), days) == Some(days) {
                 continue;
             }
-            let (what, end) = (&dated.what, moment(dated.until));
-            warnings.push(match days {
-                0 => (true, format!("{what} expired on {end}; issue a new one")),
-                _ => {
-                    let left = (dated.until - now).max(0);
-                    let (days, hours) = (left / DAY, left % DAY / 3600);
-                    (
-                        false,
-                        format!("{what} expires on {end}, in {days} d {hours} h; issue a new one"),
-                    )
-                }
-            });
+            warnings.push((days == 0, dated.warning(days == 0, now)));
         }
         warnings
     }
@@ -94,7 +140,8 @@ mod tests {
 
     #[test]
     fn each_warning_is_said_once_and_in_its_time() {
-        let dated = |days| Dated { what: "it".into(), from: 0, until: days * DAY };
+        let dated =
+            |days| Dated { what: "it".into(), kind: DatedKind::Own, from: 0, until: days * DAY };
         let (long, short) = (dated(100), dated(20));
         let mut ageing = Ageing::default();
         let mut said = |all: &[Dated], day: i64| ageing.warnings(all, day * DAY);
@@ -112,6 +159,10 @@ mod tests {
         );
         assert!(said(one, 100)[0].0, "over");
         assert!(said(one, 200).is_empty(), "said once");
+        let list = Dated { kind: DatedKind::Crl, ..dated(100) };
+        let due = |day: i64| list.warning(day >= 100, day * DAY);
+        assert!(due(94).contains("to be followed by a newer one by 1970-04-11"), "{}", due(94));
+        assert!(due(101).contains("it is still enforced"), "{}", due(101));
         let two = [long, short];
         assert!(said(&two[1..], 1).is_empty(), "issued for less than 30 days");
         assert_eq!(said(&two[1..], 13).len(), 1);

@@ -17,13 +17,22 @@ pub(crate) enum Fault {
     Expired { at: Option<UnixTime> },
     NotYetValid { from: Option<UnixTime> },
     WrongUsage { needed: &'static str },
-    Revoked,
+    Revoked(Revocation),
     Identity(IdentityError),
     WrongCluster { own: String, found: Identity },
     NotANode { found: Identity },
     WrongNode { expected: String, found: Identity },
     WrongHost { host: String },
     Other(String),
+}
+
+/// A certificate that its CA has revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Revocation {
+    /// Seconds since 1970.
+    pub(super) since: i64,
+    /// The name of a CA below the bundle's, if it is that one's certificate and not the leaf.
+    pub(super) authority: Option<String>,
 }
 
 impl Fault {
@@ -40,7 +49,6 @@ impl Fault {
                 Fault::NotYetValid { from: Some(*not_before) }
             }
             E::InvalidPurpose | E::InvalidPurposeContext { .. } => Fault::WrongUsage { needed },
-            E::Revoked => Fault::Revoked,
             other => Fault::Other(other.to_string()),
         }
     }
@@ -52,7 +60,7 @@ impl Fault {
             Fault::Expired { .. } => Reason::Expired,
             Fault::NotYetValid { .. } => Reason::NotYetValid,
             Fault::WrongUsage { .. } => Reason::WrongUsage,
-            Fault::Revoked => Reason::Revoked,
+            Fault::Revoked(_) => Reason::Revoked,
             Fault::Identity(_) => Reason::UriName,
             Fault::WrongCluster { .. } => Reason::WrongCluster,
             Fault::NotANode { .. } | Fault::WrongNode { .. } | Fault::WrongHost { .. } => {
@@ -70,7 +78,7 @@ impl Fault {
             Fault::Expired { .. } => CertificateError::Expired,
             Fault::NotYetValid { .. } => CertificateError::NotValidYet,
             Fault::WrongUsage { .. } => CertificateError::InvalidPurpose,
-            Fault::Revoked => CertificateError::Revoked,
+            Fault::Revoked(_) => CertificateError::Revoked,
             Fault::Identity(_) | Fault::WrongHost { .. } => CertificateError::NotValidForName,
             Fault::WrongCluster { .. } | Fault::NotANode { .. } | Fault::WrongNode { .. } => {
                 CertificateError::ApplicationVerificationFailure
@@ -100,7 +108,9 @@ impl fmt::Display for Fault {
             Fault::WrongUsage { needed } => {
                 write!(f, "its certificate's extended key usage lacks {needed}")
             }
-            Fault::Revoked => f.write_str("its certificate is revoked"),
+            Fault::Revoked(revocation) => {
+                write!(f, "its certificate {revocation}; issue a new one")
+            }
             Fault::Identity(error) => error.fmt(f),
             Fault::WrongCluster { own, found } => {
                 write!(f, "its certificate is for {found}, which is not of cluster {own}")
@@ -116,6 +126,17 @@ impl fmt::Display for Fault {
             }
             Fault::Other(what) => write!(f, "its certificate is not acceptable: {what}"),
         }
+    }
+}
+
+impl fmt::Display for Revocation {
+    /// Of which certificate stands before it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("is revoked")?;
+        if let Some(authority) = &self.authority {
+            write!(f, " with that of {authority},")?;
+        }
+        write!(f, " since {}", super::files::moment(self.since))
     }
 }
 
@@ -222,6 +243,14 @@ pub(crate) fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref::<Error>())
 }
 
+/// The word for an alert that we received: that our certificate is revoked is told from all others.
+pub(crate) fn alert_reason(alert: AlertDescription) -> Reason {
+    match alert {
+        AlertDescription::CertificateRevoked => Reason::Revoked,
+        _ => Reason::RefusedByPeer,
+    }
+}
+
 /// What an alert means for the one who receives it.
 pub(crate) fn alert_meaning(alert: AlertDescription) -> String {
     use AlertDescription as A;
@@ -231,7 +260,7 @@ pub(crate) fn alert_meaning(alert: AlertDescription) -> String {
             "our certificate is signed by none of its CAs; use the certificates of that cluster"
         }
         A::CertificateExpired => "our certificate has expired or is not yet valid, by its clock",
-        A::CertificateRevoked => "our certificate is revoked",
+        A::CertificateRevoked => "our certificate is revoked; issue a new one",
         A::UnsupportedCertificate => {
             "our certificate's extended key usage does not allow this side"
         }

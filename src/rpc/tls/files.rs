@@ -2,15 +2,18 @@
 //!
 //! The only user of `rustls-pemfile`. The files' names are in [`crate::identity::files`].
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::crl::{Ca, Crl, Judged};
 use super::fault::utc;
-use crate::identity::files::{CA_CRT, exposed_mode, pair};
+use super::lists::Remark;
+use crate::identity::files::{CA_CRL, CA_CRL_BYTES_MAX, CA_CRT, exposed_mode, pair};
 use crate::identity::{Identity, IdentityError, Role};
 
 /// What is wrong with our own certificates: which file, and the way out.
@@ -142,7 +145,14 @@ pub struct TlsFiles {
     pub(super) not_before: i64,
     /// For servers, for clients; both must be stated, as peers ask for it.
     usages: (bool, bool),
+    /// The newest list of each CA of the bundle that has one there.
+    pub(in crate::rpc) lists: Vec<Arc<Crl>>,
+    /// Whether there is a file of lists.
+    pub(super) has_lists: bool,
+    /// What is to be said of the files though they are good.
+    pub(super) remarks: Vec<Remark>,
     pub(super) ca_path: PathBuf,
+    pub(super) crl_path: PathBuf,
     pub(super) certificate_path: PathBuf,
     pub(super) key_path: PathBuf,
 }
@@ -153,11 +163,23 @@ pub(super) struct RawFiles {
     ca: (PathBuf, Vec<u8>),
     certificate: (PathBuf, Vec<u8>),
     key: (PathBuf, Vec<u8>),
+    /// No bytes: there is no such file.
+    lists: (PathBuf, Option<Vec<u8>>),
 }
 
 impl RawFiles {
     /// Reads the files; their content is not looked at.
     pub(super) fn read(directory: &Path, seat: Option<&str>) -> Result<RawFiles, TlsError> {
+        let path = directory.join(CA_CRL);
+        let lists = read_lists(&path)?;
+        RawFiles::read_with(directory, seat, (path, lists))
+    }
+
+    fn read_with(
+        directory: &Path,
+        seat: Option<&str>,
+        lists: (PathBuf, Option<Vec<u8>>),
+    ) -> Result<RawFiles, TlsError> {
         let with_bytes = |path: PathBuf| read(&path).map(|bytes| (path, bytes));
         let (certificate, key) = pair(directory, seat);
         let ca = with_bytes(directory.join(CA_CRT))?;
@@ -166,7 +188,7 @@ impl RawFiles {
         if let Some(mode) = exposed_mode(&key.0).map_err(unreadable)? {
             return Err(TlsError::OpenKey { path: key.0, mode });
         }
-        Ok(RawFiles { ca, certificate, key })
+        Ok(RawFiles { ca, certificate, key, lists })
     }
 
     /// What they say.
@@ -174,6 +196,8 @@ impl RawFiles {
         let ca = certificates(&self.ca)?;
         let chain = certificates(&self.certificate)?;
         let key = private_key(&self.key)?;
+        let (lists, remarks) = revocation_lists(&self.lists, &Ca::all(&ca))?;
+        let (crl_path, has_lists) = (self.lists.0.clone(), self.lists.1.is_some());
         let (ca_path, certificate_path, key_path) =
             (self.ca.0.clone(), self.certificate.0.clone(), self.key.0.clone());
         let content = |fault: String| TlsError::Content { path: certificate_path.clone(), fault };
@@ -195,7 +219,11 @@ impl RawFiles {
             not_before,
             usages,
             key,
+            lists,
+            has_lists,
+            remarks,
             ca_path,
+            crl_path,
             key_path,
             chain,
             certificate_path,
@@ -214,6 +242,16 @@ impl TlsFiles {
     /// [`TlsError`] names the file and the way out.
     pub fn read(directory: &Path, seat: Option<&str>) -> Result<TlsFiles, TlsError> {
         RawFiles::read(directory, seat)?.parse(seat)
+    }
+
+    /// The same without the revocation lists: for who asks only the node of its own seat, on the same
+    /// machine, and should not fail where that node goes on with the lists it has.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and the way out.
+    pub fn read_without_lists(directory: &Path, seat: Option<&str>) -> Result<TlsFiles, TlsError> {
+        let none = (directory.join(CA_CRL), None);
+        RawFiles::read_with(directory, seat, none)?.parse(seat)
     }
 
     fn check_seat(&self, seat: &str) -> Result<(), TlsError> {
@@ -265,6 +303,63 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
         io::ErrorKind::NotFound => TlsError::Missing { path: path.to_owned() },
         _ => TlsError::Unreadable { path: path.to_owned(), source },
     })
+}
+
+/// The revocation lists' bytes, if there is such a file.
+fn read_lists(path: &Path) -> Result<Option<Vec<u8>>, TlsError> {
+    let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut bytes = Vec::new();
+    let most = CA_CRL_BYTES_MAX as u64 + 1;
+    file.take(most).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > CA_CRL_BYTES_MAX {
+        return Err(TlsError::Content {
+            path: path.to_owned(),
+            fault: format!(
+                "has more than {CA_CRL_BYTES_MAX} bytes; take out the lists of dropped CAs and what is no \
+                 list, and let the CAs drop revoked certificates that have expired"
+            ),
+        });
+    }
+    Ok(Some(bytes))
+}
+
+/// The newest list of each of these CAs that has one in the file. There must be lists in it, because a
+/// file that was cut off is otherwise taken for one that revokes nobody.
+fn revocation_lists(
+    file: &(PathBuf, Option<Vec<u8>>),
+    cas: &[Ca],
+) -> Result<(Vec<Arc<Crl>>, Vec<Remark>), TlsError> {
+    let (path, Some(text)) = file else { return Ok(Default::default()) };
+    let content = |fault: String| TlsError::Content { path: path.clone(), fault };
+    let found = rustls_pemfile::crls(&mut text.as_slice())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| content(format!("is not PEM: {e}")))?;
+    if found.is_empty() {
+        let what = if text.is_empty() { "is empty" } else { "holds no revocation list" };
+        return Err(content(format!(
+            "{what}; one in PEM (BEGIN X509 CRL) for each CA belongs there, or no such file"
+        )));
+    }
+    let (mut lists, mut remarks): (Vec<Arc<Crl>>, _) = (Vec::new(), Vec::new());
+    for der in found {
+        match Crl::judge(&der, cas).map_err(content)? {
+            Judged::Foreign(issuer) => remarks.push(Remark::mild(format!(
+                "{} holds a revocation list of {issuer}, which is not in ca.crt; it is ignored",
+                path.display()
+            ))),
+            Judged::Taken(list) => match lists.iter_mut().find(|other| other.ca == list.ca) {
+                None => lists.push(Arc::new(list)),
+                Some(other) if list.is_older_than(other) => {}
+                Some(other) => *other = Arc::new(list),
+            },
+        }
+    }
+    Ok((lists, remarks))
 }
 
 /// Every certificate of a file; at least one.

@@ -6,17 +6,22 @@
 //! dialer takes its configuration from there, through the two functions of this module. A reload puts
 //! in another snapshot: new connections use it from then on, and each one that stands is judged by it
 //! (`vigil`). `watch` looks for other files.
+//! Every listener and every dialer obeys the revocation lists of the same snapshot: `crl` judges each
+//! list as it is read, `lists` keeps those in force and finds what they name in a chain.
 //!
-//! Not implemented: revocation lists.
+//! Not implemented: delta, indirect and partitioned lists, OCSP. They are refused, or not asked for.
 
 mod age;
+mod crl;
 mod fault;
 mod files;
+mod lists;
 mod verify;
 mod vigil;
 mod watch;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,9 +38,12 @@ use rustls::{
 };
 use tokio::sync::watch::Sender;
 
-use age::Dated;
-pub(super) use fault::{Witness, alert_meaning, tls_error};
+pub use age::{Dated, DatedKind};
+#[cfg(test)]
+pub(super) use fault::Fault;
+pub(super) use fault::{Witness, alert_meaning, alert_reason, tls_error};
 pub use files::{TlsError, TlsFiles};
+use lists::{Lists, Remark};
 pub(super) use vigil::{Verdict, Vigil};
 #[cfg(test)]
 pub(super) use watch::{Look, Watch};
@@ -52,6 +60,8 @@ pub struct Tls {
     snapshot: Sender<Arc<Snapshot>>,
     /// Held while replacing: each reading has a number of its own.
     replacing: Mutex<()>,
+    /// How often other files were found and not taken into use.
+    refused: AtomicU64,
 }
 
 /// What one reading of the files gave.
@@ -63,6 +73,9 @@ struct Snapshot {
     ca: Vec<CertificateDer<'static>>,
     not_after: i64,
     dated: Vec<Dated>,
+    lists: Arc<Lists>,
+    /// What is to be said of the files though they are in use.
+    remarks: Vec<Remark>,
     peers: Arc<dyn ClientCertVerifier>,
     servers: Arc<WebPkiServerVerifier>,
 }
@@ -83,6 +96,14 @@ pub struct Replaced {
     pub own: bool,
     /// The CAs that we trust.
     pub trust: bool,
+    /// What they have revoked.
+    pub lists: bool,
+}
+
+impl Replaced {
+    fn anything(self) -> bool {
+        self.own || self.trust || self.lists
+    }
 }
 
 impl Tls {
@@ -104,9 +125,11 @@ impl Tls {
     pub fn new(files: TlsFiles) -> Result<Arc<Tls>, TlsError> {
         let provider = Arc::new(provider());
         let identity = files.identity.clone();
-        let snapshot = Snapshot::new(files, &provider, Edition { reading: 0, own: 0 })?;
+        let edition = Edition { reading: 0, own: 0 };
+        let snapshot = Snapshot::new(files, &provider, edition, &Lists::default())?;
         let (snapshot, replacing) = (Sender::new(Arc::new(snapshot)), Mutex::default());
-        Ok(Arc::new(Tls { identity, provider, snapshot, replacing }))
+        let refused = AtomicU64::new(0);
+        Ok(Arc::new(Tls { identity, provider, snapshot, replacing, refused }))
     }
 
     /// Uses other files from now on: for every new connection, and to judge those that stand. A
@@ -126,15 +149,22 @@ impl Tls {
         }
         let _alone = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let former = self.current();
-        let replaced = Replaced { own: files.chain != former.chain, trust: files.ca != former.ca };
-        let reading = former.edition.reading + 1;
-        let own = if replaced.own { reading } else { former.edition.own };
         let (path, ca) = (files.certificate_path.clone(), files.ca_path.clone());
-        let snapshot = Snapshot::new(files, &self.provider, Edition { reading, own })?;
+        let mut snapshot = Snapshot::new(files, &self.provider, former.edition, &former.lists)?;
         snapshot.accepts_itself().map_err(|fault| TlsError::Untrusted { path, ca, fault })?;
-        if replaced.own || replaced.trust {
-            self.snapshot.send_replace(Arc::new(snapshot));
+        let replaced = Replaced {
+            own: snapshot.chain != former.chain,
+            trust: snapshot.ca != former.ca,
+            lists: !snapshot.lists.same_as(&former.lists),
+        };
+        if replaced.anything() {
+            snapshot.edition.reading += 1;
         }
+        if replaced.own {
+            snapshot.edition.own = snapshot.edition.reading;
+        }
+        // Also if nothing has changed but what is to be said.
+        self.snapshot.send_replace(Arc::new(snapshot));
         Ok(replaced)
     }
 
@@ -154,10 +184,22 @@ impl Tls {
         self.current().not_after
     }
 
+    /// Everything of ours that has an end, as it is in use now.
+    #[must_use]
+    pub fn dates(&self) -> Vec<Dated> {
+        self.current().dated.clone()
+    }
+
     /// How often other files have been taken into use.
     #[must_use]
     pub fn reloads(&self) -> u64 {
         self.current().edition.reading
+    }
+
+    /// How often other files were found and are not used, because they are bad.
+    #[must_use]
+    pub fn refused_reloads(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// The configuration for one accepted connection, and what its verifier will have seen.
@@ -196,6 +238,7 @@ impl Tls {
     fn peer_check(&self, snapshot: &Snapshot, witness: &Witness) -> PeerCheck {
         PeerCheck {
             chain: snapshot.peers.clone(),
+            lists: snapshot.lists.clone(),
             cluster: self.identity.cluster().to_owned(),
             witness: witness.clone(),
         }
@@ -204,10 +247,22 @@ impl Tls {
     fn server_check(&self, snapshot: &Snapshot, expect: &Expect, witness: &Witness) -> ServerCheck {
         ServerCheck {
             chain: snapshot.servers.clone() as Arc<dyn ServerCertVerifier>,
+            lists: snapshot.lists.clone(),
             cluster: self.identity.cluster().to_owned(),
             expect: expect.clone(),
             witness: witness.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+impl Tls {
+    pub(super) fn remarks(&self) -> Vec<Remark> {
+        self.current().remarks.clone()
+    }
+
+    pub(super) fn lists(&self) -> Arc<Lists> {
+        self.current().lists.clone()
     }
 }
 
@@ -216,8 +271,18 @@ impl Snapshot {
         files: TlsFiles,
         provider: &Arc<CryptoProvider>,
         edition: Edition,
+        former: &Lists,
     ) -> Result<Snapshot, TlsError> {
-        let dated = Dated::of(&files);
+        let (lists, mut remarks) = former.renewed(&files);
+        if let Some(revocation) = lists.revocation(&files.chain) {
+            let path = files.certificate_path.display();
+            let sentence = format!(
+                "the certificate in {path} {revocation}: whoever has this list refuses us; issue a new one"
+            );
+            remarks.push(Remark { grave: true, sentence });
+        }
+        let mut dated = Dated::of(&files);
+        dated.extend(lists.dated(&files));
         let mut roots = RootCertStore::empty();
         for certificate in &files.ca {
             roots.add(certificate.clone()).map_err(|e| TlsError::Content {
@@ -250,7 +315,8 @@ impl Snapshot {
         )?;
         let own = Arc::new(SingleCertAndKey::from(own));
         let TlsFiles { chain, ca, not_after, .. } = files;
-        Ok(Snapshot { edition, own, chain, ca, not_after, dated, peers, servers })
+        let lists = Arc::new(lists);
+        Ok(Snapshot { edition, own, chain, ca, not_after, dated, lists, remarks, peers, servers })
     }
 
     /// Whether the CAs that we trust make our own certificate acceptable: peers have the same ones, or

@@ -1,4 +1,5 @@
-//! The checks of the other side's certificate: chain, dates and usage by webpki, then the URI name.
+//! The checks of the other side's certificate: chain, dates and usage by webpki, then the revocation
+//! lists, then the URI name.
 //!
 //! A verifier is made for one connection, so that it can say what that connection expects and leave
 //! its sentence in that connection's [`Witness`].
@@ -14,6 +15,7 @@ use x509_parser::extensions::ExtendedKeyUsage;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fault::{Fault, Witness};
+use super::lists::Lists;
 use crate::identity::{Identity, Role};
 use crate::rpc::dialer::Expect;
 
@@ -24,6 +26,7 @@ const SERVER_USAGE: &str = "serverAuth";
 /// What a server checks of who connects.
 pub(super) struct PeerCheck {
     pub(super) chain: Arc<dyn ClientCertVerifier>,
+    pub(super) lists: Arc<Lists>,
     pub(super) cluster: String,
     pub(super) witness: Witness,
 }
@@ -31,6 +34,7 @@ pub(super) struct PeerCheck {
 /// What a dialer checks of whom it reached.
 pub(super) struct ServerCheck {
     pub(super) chain: Arc<dyn ServerCertVerifier>,
+    pub(super) lists: Arc<Lists>,
     pub(super) cluster: String,
     pub(super) expect: Expect,
     pub(super) witness: Witness,
@@ -83,9 +87,19 @@ fn note_claim(witness: &Witness, end_entity: &CertificateDer<'_>) {
     }
 }
 
+/// Whether a verified chain holds anything that its CA has revoked.
+fn is_not_revoked(
+    lists: &Lists,
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> Result<(), Fault> {
+    let chain = std::iter::once(end_entity).chain(intermediates);
+    lists.revocation(chain).map_or(Ok(()), |revocation| Err(Fault::Revoked(revocation)))
+}
+
 /// Leaves a fault for the log's sentence, with whom it concerns where the fault itself does not say.
 fn testify(witness: &Witness, end_entity: &CertificateDer<'_>, fault: Fault) -> Error {
-    if matches!(fault, Fault::WrongUsage { .. }) {
+    if matches!(fault, Fault::WrongUsage { .. } | Fault::Revoked(_)) {
         note_claim(witness, end_entity);
     }
     witness.saw_fault(fault)
@@ -110,7 +124,8 @@ impl ClientCertVerifier for PeerCheck {
             }
             Err(error) => return Err(error),
         };
-        states_usage(end_entity, CLIENT_USAGE, |usage| usage.client_auth)
+        is_not_revoked(&self.lists, end_entity, intermediates)
+            .and_then(|()| states_usage(end_entity, CLIENT_USAGE, |usage| usage.client_auth))
             .and_then(|()| identity_in(&self.cluster, end_entity))
             .map(|_| verified)
             .map_err(|fault| testify(&self.witness, end_entity, fault))
@@ -150,7 +165,7 @@ impl ServerCheck {
             Expect::Node(name) if name != found.name() => {
                 Err(Fault::WrongNode { expected: name.clone(), found })
             }
-            Expect::Node(_) | Expect::AnyNode => Ok(()),
+            Expect::Node(_) | Expect::AnyNode | Expect::AnySeat => Ok(()),
         }
     }
 }
@@ -171,24 +186,25 @@ impl ServerCertVerifier for ServerCheck {
             ocsp_response,
             now,
         );
-        match chain {
-            Ok(_) => {}
+        let names_the_host = match chain {
+            Ok(_) => true,
             // webpki compares the host's name after everything else, so this error means that chain,
             // dates and usage are good (pinned by the tests of faulty certificates, which all dial by
             // a name that the certificate does not hold).
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => {
-                if self.expect == Expect::AnyNode {
-                    let host = server_name.to_str().into_owned();
-                    return Err(self.witness.saw_fault(Fault::WrongHost { host }));
-                }
-            }
+            )) => false,
             Err(Error::InvalidCertificate(error)) => {
                 note_claim(&self.witness, end_entity);
                 return Err(self.witness.saw_fault(Fault::of_chain(&error, SERVER_USAGE)));
             }
             Err(error) => return Err(error),
+        };
+        is_not_revoked(&self.lists, end_entity, intermediates)
+            .map_err(|fault| testify(&self.witness, end_entity, fault))?;
+        if !names_the_host && self.expect == Expect::AnyNode {
+            let host = server_name.to_str().into_owned();
+            return Err(self.witness.saw_fault(Fault::WrongHost { host }));
         }
         self.judge(end_entity).map_err(|fault| testify(&self.witness, end_entity, fault))?;
         Ok(ServerCertVerified::assertion())

@@ -7,12 +7,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use super::age::Ageing;
 use super::files::{RawFiles, moment};
+use super::lists::Remark;
 use super::{Replaced, Tls, unix_now};
 
 /// The time between two looks.
@@ -75,7 +77,7 @@ impl Watch {
         let said = self.complaint == complaint;
         self.complaint = complaint;
         match loaded {
-            Ok(Replaced { own: false, trust: false }) => Look::Same,
+            Ok(replaced) if !replaced.anything() => Look::Same,
             Ok(replaced) => Look::Loaded(replaced),
             Err(_) if said => Look::Same,
             Err(fault) => Look::Refused(fault),
@@ -90,8 +92,8 @@ fn load(files: &RawFiles, seat: Option<&str>, tls: &Tls, now: i64) -> Result<Rep
 
 impl Tls {
     /// Reads the directory again whenever its files change, as long as this identity is used, and warns
-    /// of certificates that are about to expire. What is bad is said in the log once, and what was
-    /// loaded last stays in use.
+    /// of certificates and revocation lists that are about to end. What is bad is said in the log once, and
+    /// what was loaded last stays in use.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -104,29 +106,37 @@ impl Tls {
 
 fn keep_looking(tls: &Weak<Tls>, mut watch: Watch) {
     let mut ageing = Ageing::default();
+    let mut said: Vec<Remark> = Vec::new();
     while let Some(tls) = tls.upgrade() {
         let now = unix_now();
         match watch.look(&tls, now) {
             Look::Same => {}
-            Look::Loaded(Replaced { own, trust }) => tracing::info!(
+            Look::Loaded(Replaced { own, trust, lists }) => tracing::info!(
                 own,
                 trust,
+                lists,
                 until = moment(tls.not_after()),
                 "certificates loaded anew from {}",
                 watch.directory.display()
             ),
             Look::Refused(fault) => {
+                tls.refused.fetch_add(1, Ordering::Relaxed);
                 tracing::error!("new certificates are not used, those of before are: {fault}");
             }
         }
-        for (over, warning) in ageing.warnings(&tls.current().dated, now) {
-            if over {
-                tracing::error!("{warning}");
+        let snapshot = tls.current();
+        let news = snapshot.remarks.iter().filter(|remark| !said.contains(remark)).cloned();
+        let news = news.map(|Remark { grave, sentence }| (grave, sentence));
+        let warnings = ageing.warnings(&snapshot.dated, now);
+        for (grave, sentence) in news.chain(warnings) {
+            if grave {
+                tracing::error!("{sentence}");
             } else {
-                tracing::warn!("{warning}");
+                tracing::warn!("{sentence}");
             }
         }
-        drop(tls);
+        said.clone_from(&snapshot.remarks);
+        drop((snapshot, tls));
         thread::park_timeout(LOOK);
     }
 }

@@ -191,10 +191,22 @@ impl Life {
             })
     }
 
+    /// Whether somebody still waits for a cluster all of which is lost: it is remembered for a while.
+    fn mourn(&self) -> bool {
+        let running = self.world.running();
+        let waiting = |id: &NodeId| self.world.founding(*id).waiting();
+        let waits =
+            |id: &NodeId| waiting(id).is_some_and(|why| why.contains("waiting to be taken in"));
+        running.iter().all(|id| waiting(id).is_some()) && running.iter().any(waits)
+    }
+
     /// After healing: a cluster, and those who are not in it know why they wait.
     fn demand_progress(&mut self, outcomes: &mut Outcomes) {
         for _ in 0..self.seats.len() + 1 {
             self.quiet(200);
+            if self.mourn() {
+                self.quiet(1000);
+            }
             let running = self.world.running();
             let clusters: std::collections::BTreeMap<_, _> = running
                 .iter()

@@ -13,6 +13,7 @@
 //! | `crash`, `lose`, `boot LABEL [seeds="A,B"]` | kill -9; that and the directory is lost; start again |
 //! | `address NAME LABEL` | the seat's address leads to this process |
 //! | `service` | the service's name resolves to every running process |
+//! | `unheard WHY`, `heard` | something behind the service's name does not answer; it is gone |
 //! | `hello LABEL from=NAME cluster=N` | a connection's hello named a cluster |
 //! | `status` | what every running node says |
 
@@ -206,6 +207,8 @@ impl goldenscript::Runner for Script {
                 self.world.address.insert(name, id);
             }
             "service" => self.world.service = true,
+            "unheard" => self.world.unheard = Some(word(command, 0)?.to_owned()),
+            "heard" => self.world.unheard = None,
             "hello" => {
                 let id = self.node(command)?;
                 let mut args = command.consume_args();

@@ -57,6 +57,8 @@ pub(super) struct World {
     pub(super) address: BTreeMap<String, NodeId>,
     /// Whether the service's name resolves to every running process.
     pub(super) service: bool,
+    /// What is behind the service and does not answer, if anything.
+    pub(super) unheard: Option<String>,
     pub(super) mail: Vec<Mail>,
     pub(super) rounds: Vec<Round>,
     /// The story so far, if anybody reads it.
@@ -245,7 +247,10 @@ impl World {
             if self.service {
                 open.extend(self.running().into_iter().map(|id| (None, Some(id))));
             }
-            self.rounds.push(Round { asker: id, number, open, results: Vec::new() });
+            let unheard = self.unheard.iter();
+            let results =
+                unheard.map(|why| Asked { seat: None, result: Err(why.clone()) }).collect();
+            self.rounds.push(Round { asker: id, number, open, results });
         }
         if let Some(founded) = founded {
             let cluster = self.cluster(founded.cluster_id);

@@ -1,5 +1,6 @@
 //! The services of the operating system that `std` does not offer. The only module that uses `fs2`
-//! (no longer developed): exclusive locks, the reservation of disk space and how much there is.
+//! (no longer developed): exclusive locks, the reservation of disk space and how much there is. Below
+//! the layers, because data directories and CAs are both locked.
 
 use std::fs::File;
 use std::io;
@@ -16,6 +17,15 @@ pub(crate) fn lock_exclusive(file: &File) -> io::Result<()> {
             error
         }
     })
+}
+
+/// Gives a lock back. Closing the file does that too, but not while a child that another thread is just
+/// starting still has a copy of it.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn unlock(file: &File) -> io::Result<()> {
+    fs2::FileExt::unlock(file)
 }
 
 /// Reserves `bytes` for an empty file and makes it that long, reading as zeros. False if the file

@@ -1,0 +1,83 @@
+//! Whether a peer has fallen silent. A machine without power, a paused container or a cut network answers
+//! nothing and resets nothing, so that a connection to it stays up for minutes, and with it whoever waits
+//! for that peer to come back, perhaps at another address. A call that times out alone proves little: it
+//! may be slow. So everything that arrives counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const NEVER: u64 = u64::MAX;
+
+/// What is heard on one connection.
+#[derive(Debug)]
+pub(super) struct Silence {
+    limit: Duration,
+    /// How often something arrived.
+    heard: AtomicU64,
+    /// The first call that timed out since something arrived: how often that was, and when it was made.
+    unanswered: Mutex<Option<(u64, Instant)>>,
+    /// How often something had arrived when the silence became too long; `NEVER` if it did not.
+    long: AtomicU64,
+}
+
+impl Silence {
+    /// Of a connection on which nobody should wait in vain for longer than this.
+    pub(super) fn new(limit: Duration) -> Silence {
+        let (heard, unanswered, long) =
+            (AtomicU64::new(0), Mutex::new(None), AtomicU64::new(NEVER));
+        Silence { limit, heard, unanswered, long }
+    }
+
+    /// Something arrived, whatever it is.
+    pub(super) fn heard(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What a call remembers when it is made.
+    pub(super) fn now(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// A call that was made at `begun`, with `heard` as it was then, has timed out. Whether nothing has
+    /// arrived for too long although somebody waited for it.
+    pub(super) fn unanswered(&self, heard: u64, begun: Instant) -> bool {
+        if heard != self.now() {
+            return false;
+        }
+        let mut first = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match *first {
+            Some((before, since)) if before == heard => since,
+            _ => begun,
+        };
+        *first = Some((heard, since));
+        let long = since.elapsed() >= self.limit;
+        if long {
+            self.long.store(heard, Ordering::Relaxed);
+        }
+        long
+    }
+
+    /// Whether there is such a silence, and nothing has arrived since.
+    pub(super) fn is_long(&self) -> bool {
+        self.long.load(Ordering::Relaxed) == self.now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_ends_with_the_first_thing_that_arrives() {
+        let silence = Silence::new(Duration::ZERO);
+        let (heard, begun) = (silence.now(), Instant::now());
+        assert!(!silence.is_long());
+        assert!(silence.unanswered(heard, begun) && silence.is_long());
+        silence.heard();
+        assert!(!silence.is_long(), "the peer is there again");
+        assert!(!silence.unanswered(heard, begun), "something has arrived since that call");
+    }
+}
