@@ -164,6 +164,19 @@ enum Stage {
     Idle,
 }
 
+/// Whether a connection is to be made anew, for our own certificate is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewing {
+    No,
+    /// As soon as no request is on its way.
+    Due,
+    Begun,
+}
+
+fn now(state: &Mutex<State>) -> State {
+    *state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn enter(state: &Mutex<State>, stage: Stage) {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     *state = State { stage, since: Instant::now() };
@@ -204,9 +217,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let mut conversation = pin!(http.serve_connection(TokioIo::new(stream), service));
     let expires = vigil.expires();
     let mut verdict = pin!(vigil.verdict());
-    let mut renewing = false;
+    let mut renewing = Renewing::No;
     let mut looks = tokio::time::interval(LOOK);
     loop {
+        // What was asked is answered; then it ends, and the next scrape makes another. A request that has begun
+        // to arrive, or is to arrive on a connection made for it, would be lost: hyper closes on it.
+        if renewing == Renewing::Due && now(state).stage != Stage::Head {
+            conversation.as_mut().graceful_shutdown();
+            renewing = Renewing::Begun;
+        }
         tokio::select! {
             ended = conversation.as_mut() => {
                 // Whatever else ends it is the scraper's own business.
@@ -215,21 +234,17 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 return;
             }
-            verdict = &mut verdict, if !renewing => match verdict {
+            verdict = &mut verdict, if renewing == Renewing::No => match verdict {
                 Verdict::Distrusted(reason, why) => {
                     return refuse(reason, &of(&format!("it is no longer trusted: {why}")));
                 }
-                // What is being answered is answered; then it ends, and the next scrape makes another.
-                Verdict::Renew => {
-                    renewing = true;
-                    conversation.as_mut().graceful_shutdown();
-                }
+                Verdict::Renew => renewing = Renewing::Due,
             },
             _ = looks.tick() => {
                 if expires.is_some_and(|end| unix_now() > end) {
                     return refuse(Reason::Expired, &of("its certificate has expired"));
                 }
-                let State { stage, since } = *state.lock().unwrap_or_else(PoisonError::into_inner);
+                let State { stage, since } = now(state);
                 let waited = since.elapsed();
                 match stage {
                     Stage::Head if waited > limits.head => {

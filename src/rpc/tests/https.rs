@@ -295,3 +295,28 @@ async fn replaced_certificates_hold_for_connections_that_stand() {
     assert!(end.expect("closed").is_err());
     eventually("it is counted", || port.refused(Reason::UnknownCa) == 1).await;
 }
+
+#[tokio::test]
+async fn a_request_that_is_on_its_way_when_the_certificate_is_replaced_is_answered() {
+    let port = Port::open(PageLimits::default()).await;
+    let (mut empty, mut half, mut idle) =
+        (port.scraper().await, port.scraper().await, port.scraper().await);
+    for stream in [&mut half, &mut idle] {
+        ask(stream, &get("/metrics")).await;
+    }
+    let request = get("/metrics");
+    let (head, rest) = request.split_at(9);
+    half.write_all(head.as_bytes()).await.unwrap();
+    eventually("all three are up", || port.monitors() == 3).await;
+    let newer = port.ca.issue(&Spec::node("raft-1").with(|s| s.valid = (-1, 90)));
+    port.tls.replace(files(&newer, &port.ca.pem, None)).unwrap();
+    ended(&mut idle).await;
+    // Every connection's turn has come by now.
+    tokio::time::sleep(Duration::from_millis(2300)).await;
+    for (stream, rest) in [(&mut empty, request.as_str()), (&mut half, rest)] {
+        let (head, body) = ask(stream, rest).await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && body == TEXT, "{head}");
+        ended(stream).await;
+    }
+    assert!(port.meter.refusals().all(|(_, count)| count == 0));
+}
