@@ -95,3 +95,23 @@ fn a_paused_follower_is_waited_for_by_nobody_and_taken_back_at_once() {
     cluster.assert_no_errors();
     println!("proved: a follower paused for 6 s is back {took:.1?} later; longest gap {gap:.2?}");
 }
+
+/// Its machine takes connections and acknowledges bytes; nobody reads them. Those who follow it name it as their leader
+/// until they have elected another.
+#[test]
+fn clients_leave_a_paused_leader_as_soon_as_there_is_another() {
+    let cluster = Cluster::start(3);
+    let leader = cluster.wait_for_leader();
+    let load = Load::start(&cluster);
+    load.wait_for(100);
+    cluster.nodes[leader].freeze();
+    load.wait_for(200);
+    cluster.nodes[leader].thaw();
+    load.wait_for(200);
+    let account = load.stop();
+    let contents = cluster.assert_agree();
+    account.assert_none_failed_or_lost(&contents[0].store);
+    let gap = account.longest_gap();
+    assert!(gap < NOTICED, "{gap:?}");
+    println!("proved: writes went on {gap:.2?} after their leader had been paused");
+}

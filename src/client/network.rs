@@ -63,6 +63,19 @@ pub(crate) enum Trouble {
     },
     /// The node refused; its code says what that proves.
     Refused(Refusal),
-    /// The request left, and nobody knows what became of it.
+    /// The request left, and nobody knows what became of it: the node took too long, or talks nonsense.
     Unresolved(String),
+    /// The same, and there is no sign that the node lives: the connection has ended, or nothing comes any more.
+    Lost(String),
+}
+
+impl Trouble {
+    /// Whether there is no sign that anybody lives there.
+    pub(super) fn is_suspect(&self) -> bool {
+        match self {
+            Trouble::NotReached { distrust, .. } => distrust.is_none(),
+            Trouble::Lost(_) => true,
+            Trouble::Refused(_) | Trouble::Unresolved(_) => false,
+        }
+    }
 }

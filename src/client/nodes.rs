@@ -243,7 +243,7 @@ impl Client {
                     tokio::time::sleep(LOOK.min(left())).await;
                 }
                 Err(error) => match not_answered(error) {
-                    Trouble::Unresolved(why) => {
+                    Trouble::Unresolved(why) | Trouble::Lost(why) => {
                         let message = format!("the node may or may not be stopping: {why}");
                         return Err(Error::unknown(message));
                     }
@@ -276,7 +276,7 @@ impl<N: Network> Inner<N> {
         let slow = method == Method::NodeSnapshot;
         let first = if slow { self.timeout } else { attempt(self.timeout).min(self.timeout) };
         let mut called = self.tell(address, method, args, first).await;
-        if let Err(Trouble::Unresolved(_)) = called {
+        if let Err(Trouble::Unresolved(_) | Trouble::Lost(_)) = called {
             let left = deadline.saturating_duration_since(Instant::now());
             called = self.tell(address, method, args, left).await;
         }
@@ -310,9 +310,9 @@ fn failed(address: &str, trouble: Trouble) -> Error {
         Trouble::NotReached { why, distrust: Some(distrust) } => {
             distrust.error(format!("{address}: {why}"))
         }
-        Trouble::NotReached { why, distrust: None } | Trouble::Unresolved(why) => {
-            Error::no_leader("unreachable", format!("{address}: {why}"))
-        }
+        Trouble::NotReached { why, distrust: None }
+        | Trouble::Unresolved(why)
+        | Trouble::Lost(why) => Error::no_leader("unreachable", format!("{address}: {why}")),
         Trouble::Refused(refusal) if refusal.code == Code::Unknown => {
             Error::no_leader("unreachable", format!("{address}: {}", refusal.message))
         }

@@ -105,7 +105,12 @@ impl Network for Pool {
         let deadline = Instant::now() + timeout;
         let connection = self.connection(address, timeout).await?;
         let left = deadline.saturating_duration_since(Instant::now());
-        connection.call_raw(method, args, left).await.map_err(not_answered)
+        tokio::select! {
+            answered = connection.call_raw(method, args, left) => answered.map_err(not_answered),
+            silence = connection.fell_silent() => {
+                Err(Trouble::Lost(format!("it gave no sign of life for {} s", silence.as_secs_f32())))
+            }
+        }
     }
 
     fn seat_at(&self, address: &str) -> Option<String> {
@@ -141,7 +146,7 @@ pub(super) fn not_answered(error: CallError) -> Trouble {
             Trouble::Refused(Refusal::new(Code::BadRequest, error.to_string()))
         }
         CallError::NotSent(_) => Trouble::NotReached { why: error.to_string(), distrust: None },
-        CallError::Lost(reason) => Trouble::Unresolved(reason.to_string()),
+        CallError::Lost(reason) => Trouble::Lost(reason.to_string()),
         CallError::TimedOut(_) | CallError::BadReply(_) => Trouble::Unresolved(error.to_string()),
     }
 }

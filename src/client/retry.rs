@@ -1,6 +1,6 @@
 //! One call, carried through hints, failures and back-off to its deadline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,10 @@ use crate::rpc::{Backoff, Method};
 const DELAY_MIN: Duration = Duration::from_millis(20);
 /// Longest delay between two rounds.
 const DELAY_MAX: Duration = Duration::from_millis(500);
+
+/// An attempt at an address that gave no sign of life a moment ago, as long as others may know better: long
+/// enough for a connection and an answer, if it is there again.
+const SUSPECT: Duration = Duration::from_millis(500);
 
 /// What a client knows of its cluster, and how it gets there.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ struct History {
     writes: bool,
     /// The last trouble at each address.
     by_address: BTreeMap<String, String>,
+    /// Addresses that gave no sign of life when they were last tried.
+    suspects: BTreeSet<String>,
     /// True if an attempt may have been, or may still be, carried out.
     unresolved: bool,
     /// True if any node answered anything.
@@ -106,7 +112,7 @@ impl<N: Network> Reach<N> {
             if left.is_zero() {
                 return Err(history.verdict());
             }
-            let next = plan.next(&self.route(), job.leader);
+            let next = plan.next(&self.route(), job.leader, &history.suspects);
             let Some(address) = next else {
                 if let Some(error) = history.end_of_round() {
                     return Err(error);
@@ -117,7 +123,13 @@ impl<N: Network> Reach<N> {
             };
             history.round.0 += 1;
             let leads = history.hinted.as_ref() == Some(&address) || self.route().leads(&address);
-            let timeout = if job.slow && leads { left } else { left.min(self.attempt) };
+            let hurry = history.suspects.contains(&address)
+                && self.route().has_better_than(&history.suspects);
+            let timeout = match job.slow && leads {
+                true => left,
+                false if hurry => left.min(self.attempt).min(SUSPECT),
+                false => left.min(self.attempt),
+            };
             let called = self.network.call(&address, job.method, job.args.clone(), timeout).await;
             let trouble = match called.map(|bytes| codec::decode_shared::<R>(&bytes)) {
                 Ok(Ok(value)) => {
@@ -130,6 +142,10 @@ impl<N: Network> Reach<N> {
                 Err(trouble) => trouble,
             };
             self.route().not_led_at(&address);
+            match trouble.is_suspect() {
+                true => history.suspects.insert(address.clone()),
+                false => history.suspects.remove(&address),
+            };
             match trouble {
                 Trouble::NotReached { why, distrust } => {
                     self.note(&mut history, &address, &why);
@@ -138,7 +154,7 @@ impl<N: Network> Reach<N> {
                         history.distrusted(distrust);
                     }
                 }
-                Trouble::Unresolved(why) => {
+                Trouble::Unresolved(why) | Trouble::Lost(why) => {
                     self.note(&mut history, &address, &why);
                     history.reached = true;
                     history.unresolved = true;

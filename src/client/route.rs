@@ -3,7 +3,9 @@
 //! A [`Route`] is what a client knows about a cluster over all its operations; a [`Plan`] is one
 //! operation's way through it. A plan goes in rounds. In each round it follows at most
 //! [`HINTS_MAX`] hints (hints of two nodes that each believe in the other form a loop, C4) and tries
-//! the last known leader and every other address once; between rounds the caller backs off.
+//! the last known leader and every other address once; between rounds the caller backs off. Addresses
+//! that gave no sign of life are suspects: they come last, and no hint leads back to them, for those who
+//! live will elect another leader and name it.
 
 use std::collections::BTreeSet;
 
@@ -75,6 +77,12 @@ impl Route {
         }
     }
 
+    /// Whether an address that is no suspect is known.
+    pub(super) fn has_better_than(&self, suspects: &BTreeSet<String>) -> bool {
+        let learned = self.learned.iter().filter(|_| self.redirect);
+        self.endpoints.iter().chain(learned).any(|address| !suspects.contains(address))
+    }
+
     /// Nothing answers at this address as seen from here (the names inside a Kubernetes cluster do not
     /// resolve outside of it); endpoints stay, they were given by a person.
     pub(super) fn unlearn(&mut self, address: &str) {
@@ -84,18 +92,27 @@ impl Route {
 
 impl Plan {
     /// The next address of this round; none if it is over.
-    pub(super) fn next(&mut self, route: &Route, want_leader: bool) -> Option<String> {
-        if let Some(hint) = self.hint.take().filter(|_| self.hints < HINTS_MAX && route.redirect) {
+    pub(super) fn next(
+        &mut self,
+        route: &Route,
+        want_leader: bool,
+        suspects: &BTreeSet<String>,
+    ) -> Option<String> {
+        let follows = self.hints < HINTS_MAX && route.redirect;
+        let hint = self.hint.take().filter(|hint| follows && !suspects.contains(hint));
+        if let Some(hint) = hint {
             self.hints += 1;
             self.tried.insert(hint.clone());
             return Some(hint);
         }
         let leader = route.leader.iter().filter(|_| want_leader && route.redirect);
         let learned = route.learned.iter().filter(|_| route.redirect);
-        let next = leader
+        let mut untried = leader
             .chain(&route.endpoints)
             .chain(learned)
-            .find(|address| !self.tried.contains(*address))?;
+            .filter(|address| !self.tried.contains(*address));
+        let mut last = untried.clone();
+        let next = untried.find(|address| !suspects.contains(*address)).or_else(|| last.next())?;
         self.tried.insert(next.clone());
         Some(next.clone())
     }
@@ -125,7 +142,12 @@ mod tests {
     }
 
     fn walk(plan: &mut Plan, route: &Route) -> Vec<String> {
-        std::iter::from_fn(|| plan.next(route, true)).collect()
+        walk_past(plan, route, &[])
+    }
+
+    fn walk_past(plan: &mut Plan, route: &Route, suspects: &[&str]) -> Vec<String> {
+        let suspects = suspects.iter().map(|address| (*address).to_owned()).collect();
+        std::iter::from_fn(|| plan.next(route, true, &suspects)).collect()
     }
 
     #[test]
@@ -144,7 +166,7 @@ mod tests {
         let (route, mut plan) = (route(), Plan::default());
         let mut steps = Vec::new();
         // a and b each say that the other leads.
-        while let Some(address) = plan.next(&route, true) {
+        while let Some(address) = plan.next(&route, true, &BTreeSet::new()) {
             plan.hinted(if address == "a" { "b".into() } else { "a".into() });
             steps.push(address);
             assert!(steps.len() < 20, "{steps:?}");
@@ -171,5 +193,20 @@ mod tests {
         let mut plan = Plan::default();
         plan.hinted("z".into());
         assert_eq!(walk(&mut plan, &route), ["a", "b"]);
+    }
+
+    #[test]
+    fn suspects_come_last_and_no_hint_leads_to_them() {
+        let (mut route, mut plan) = (route(), Plan::default());
+        route.led_at("a");
+        plan.hinted("a".into());
+        assert_eq!(walk_past(&mut plan, &route, &["a"]), ["b", "c", "a"]);
+        plan.begin_round();
+        assert_eq!(walk_past(&mut plan, &route, &["a", "b", "c"]), ["a", "b", "c"]);
+        let suspects = |all: &[&str]| all.iter().map(|address| (*address).to_owned()).collect();
+        assert!(route.has_better_than(&suspects(&["a", "b"])));
+        assert!(!route.has_better_than(&suspects(&["a", "b", "c"])));
+        route.learn("d");
+        assert!(route.has_better_than(&suspects(&["a", "b", "c"])));
     }
 }

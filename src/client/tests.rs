@@ -2,6 +2,7 @@
 //! store, not of the client.
 
 mod live;
+mod suspects;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -37,6 +38,8 @@ enum Fault {
     Elsewhere(&'static str),
     /// The node does not answer.
     Hang,
+    /// Nothing at all comes from there.
+    Silent,
 }
 
 #[derive(Default)]
@@ -49,6 +52,8 @@ struct World {
     always: HashMap<&'static str, Fault>,
     /// Every call, in order.
     calls: Vec<(String, Method, Bytes)>,
+    /// How long each call might take that met with [`Fault::Silent`].
+    silences: Vec<Duration>,
 }
 
 #[derive(Clone, Default)]
@@ -148,7 +153,7 @@ impl Network for Fake {
         };
         let always = world.always.iter().find(|(at, _)| **at == address);
         let fault = once.or_else(|| always.map(|(_, fault)| fault.clone()));
-        let lost = || Err(Trouble::Unresolved("connection lost".into()));
+        let lost = || Err(Trouble::Lost("connection lost".into()));
         let not_reached = |distrust| Err(Trouble::NotReached { why: "nobody".into(), distrust });
         let hang = matches!(fault, Some(Fault::Hang));
         let result = match fault {
@@ -157,7 +162,12 @@ impl Network for Fake {
                 world.apply(&args);
                 lost()
             }
-            Some(Fault::LoseRequest | Fault::Hang) => lost(),
+            Some(Fault::LoseRequest) => lost(),
+            Some(Fault::Hang) => Err(Trouble::Unresolved("no answer in time".into())),
+            Some(Fault::Silent) => {
+                world.silences.push(timeout);
+                lost()
+            }
             Some(Fault::Dead) => not_reached(None),
             Some(Fault::Untrusted) => not_reached(Some(Distrust::Denied)),
             Some(Fault::Revoked) => not_reached(Some(Distrust::Revoked)),

@@ -6,6 +6,7 @@
 //! answer can only ever reach the call it answers (A6).
 
 mod reading;
+mod sign;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -19,6 +19,8 @@ pub(super) struct Silence {
     heard: AtomicU64,
     /// The first call that timed out since something arrived: how often that was, and when it was made.
     unanswered: Mutex<Option<(u64, Instant)>>,
+    /// How often something had arrived when a sign of life was asked for last; `NEVER` if it was not.
+    asked: AtomicU64,
     /// How often something had arrived when the silence became too long; `NEVER` if it did not.
     long: AtomicU64,
 }
@@ -26,9 +28,9 @@ pub(super) struct Silence {
 impl Silence {
     /// Of a connection on which nobody should wait in vain for longer than this.
     pub(super) fn new(limit: Duration) -> Silence {
-        let (heard, unanswered, long) =
-            (AtomicU64::new(0), Mutex::new(None), AtomicU64::new(NEVER));
-        Silence { limit, heard, unanswered, long }
+        let never = || AtomicU64::new(NEVER);
+        let (heard, unanswered) = (AtomicU64::new(0), Mutex::new(None));
+        Silence { limit, heard, unanswered, asked: never(), long: never() }
     }
 
     /// Something arrived, whatever it is.
@@ -60,6 +62,29 @@ impl Silence {
         long
     }
 
+    /// Nothing has arrived since `heard`, and somebody waits: whether a sign of life has been asked for since
+    /// then. The first one who waits asks for all.
+    pub(super) fn is_asked_for(&self, heard: u64, ask: impl FnOnce() -> bool) -> bool {
+        if self.asked.swap(heard, Ordering::Relaxed) == heard {
+            return true;
+        }
+        let asked = ask();
+        if !asked {
+            self.asked.store(NEVER, Ordering::Relaxed);
+        }
+        asked
+    }
+
+    /// The sign of life that was asked for has not come in time. Whether nothing else has either, since
+    /// `heard`.
+    pub(super) fn fell(&self, heard: u64) -> bool {
+        let silent = heard == self.now();
+        if silent {
+            self.long.store(heard, Ordering::Relaxed);
+        }
+        silent
+    }
+
     /// Whether there is such a silence, and nothing has arrived since.
     pub(super) fn is_long(&self) -> bool {
         self.long.load(Ordering::Relaxed) == self.now()
@@ -79,5 +104,23 @@ mod tests {
         silence.heard();
         assert!(!silence.is_long(), "the peer is there again");
         assert!(!silence.unanswered(heard, begun), "something has arrived since that call");
+    }
+
+    #[test]
+    fn one_of_those_who_wait_asks_for_all() {
+        let silence = Silence::new(Duration::ZERO);
+        let heard = silence.now();
+        assert!(!silence.is_asked_for(heard, || false), "there was no room");
+        assert!(silence.is_asked_for(heard, || true));
+        assert!(silence.is_asked_for(heard, || unreachable!("it has been asked")));
+        assert!(silence.fell(heard) && silence.is_long());
+        silence.heard();
+        assert!(!silence.fell(heard) && !silence.is_long());
+        let mut again = false;
+        assert!(silence.is_asked_for(silence.now(), || {
+            again = true;
+            true
+        }));
+        assert!(again, "another silence is another question");
     }
 }
