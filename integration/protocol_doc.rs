@@ -81,7 +81,10 @@ fn limits() -> String {
         ("hello", seconds(limits.hello)),
         ("a frame, from its first byte to its last", seconds(limits.frame)),
         ("a peer takes no byte", seconds(limits.write_stall)),
-        ("calls wait and nothing arrives: the dialer dials anew, a client goes elsewhere", seconds(limits.silence)),
+        (
+            "calls wait and nothing arrives: the dialer dials anew, a client goes elsewhere",
+            seconds(limits.silence),
+        ),
         ("a peer's machine acknowledges nothing", seconds(limits.unacknowledged)),
         ("nothing asked, nothing in flight", seconds(limits.idle)),
         ("calls in flight on a connection", limits.inflight.to_string()),

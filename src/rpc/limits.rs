@@ -31,7 +31,8 @@ pub struct Limits {
     /// For the peer to take at least one byte of what is to be written.
     pub write_stall: Duration,
     /// A dialed connection on which calls wait and time out, and nothing at all has arrived for this long,
-    /// is to be replaced by another: its peer may be gone without a word.
+    /// A dialed connection on which calls wait and nothing at all arrives for this long is to be replaced by
+    /// another: its peer may be gone without a word. See [`Connection::fell_silent`](super::Connection::fell_silent).
     pub silence: Duration,
     /// For the peer's machine to acknowledge what it was sent, or an idle connection's keepalive. Without it a
     /// worker that vanished would be written to for a quarter of an hour, wherever its pod is meanwhile.
