@@ -30,7 +30,6 @@ pub struct Limits {
     pub frame: Duration,
     /// For the peer to take at least one byte of what is to be written.
     pub write_stall: Duration,
-    /// A dialed connection on which calls wait and time out, and nothing at all has arrived for this long,
     /// A dialed connection on which calls wait and nothing at all arrives for this long is to be replaced by
     /// another: its peer may be gone without a word. See [`Connection::fell_silent`](super::Connection::fell_silent).
     pub silence: Duration,
