@@ -105,12 +105,7 @@ impl Network for Pool {
         let deadline = Instant::now() + timeout;
         let connection = self.connection(address, timeout).await?;
         let left = deadline.saturating_duration_since(Instant::now());
-        tokio::select! {
-            answered = connection.call_raw(method, args, left) => answered.map_err(not_answered),
-            silence = connection.fell_silent() => {
-                Err(Trouble::Lost(format!("it gave no sign of life for {} s", silence.as_secs_f32())))
-            }
-        }
+        connection.call_raw(method, args, left).await.map_err(not_answered)
     }
 
     fn seat_at(&self, address: &str) -> Option<String> {

@@ -6,7 +6,6 @@
 //! answer can only ever reach the call it answers (A6).
 
 mod reading;
-mod sign;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,7 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::call_error::{CallError, NotSent};
 use super::close::CloseReason;
 use super::frame::Head;
-use super::hello::HelloAck;
+use super::hello::{HelloAck, Purpose};
 use super::limits::Limits;
 use super::methods::Method;
 use super::outbox::Outbox;
@@ -55,6 +54,7 @@ pub(super) struct Shared {
     identity: Identity,
     ack: HelloAck,
     limits: Limits,
+    purpose: Purpose,
     outbox: Outbox,
     calls: Mutex<Calls>,
     next: AtomicU64,
@@ -96,13 +96,19 @@ impl Drop for Place<'_> {
 }
 
 impl Shared {
-    pub(super) fn new(identity: Identity, ack: HelloAck, limits: Limits) -> Arc<Shared> {
+    pub(super) fn new(
+        identity: Identity,
+        ack: HelloAck,
+        limits: Limits,
+        purpose: Purpose,
+    ) -> Arc<Shared> {
         let slots = Semaphore::new(ack.max_inflight.max(1) as usize);
         Arc::new(Shared {
             identity,
             ack,
             silence: Silence::new(limits.silence),
             limits,
+            purpose,
             outbox: Outbox::default(),
             calls: Mutex::default(),
             next: AtomicU64::new(1),
@@ -179,6 +185,19 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Asks for a sign of life: what every node answers at once, whatever else it cannot do. Nobody waits for
+    /// the answer; that something arrives is all that counts. False if there is no room for the question.
+    fn ask(&self) -> bool {
+        let Ok(slot) = self.slots.try_acquire() else { return false };
+        if self.outbox.queued() >= self.limits.queued_bytes {
+            return false;
+        }
+        let deadline = Instant::now() + self.limits.silence;
+        let asked =
+            wire::encode(&(), |args| self.submit(slot, Method::NodeStatus, args, deadline).is_ok());
+        asked.unwrap_or(false)
     }
 
     /// Numbers a call and queues it.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,9 @@ pub enum CloseReason {
     Violation(String),
     /// The other side took no bytes, or did not finish a frame.
     Stalled,
+    /// Calls waited, and nothing at all came from the other side for so long, although it was asked for a sign of
+    /// life.
+    Silent(Duration),
     /// The other side's certificate expired.
     Expired,
     /// The other side's certificate is no longer accepted since ours were replaced: the word for
@@ -102,6 +106,7 @@ impl CloseReason {
             | CloseReason::Ended
             | CloseReason::Failed(_)
             | CloseReason::Alert(..)
+            | CloseReason::Silent(_)
             | CloseReason::Local => return None,
             CloseReason::Violation(what) => (CloseCode::Violation, what.clone()),
             CloseReason::Stalled => (CloseCode::Slow, "a frame did not end in time".to_owned()),
@@ -130,6 +135,9 @@ impl fmt::Display for CloseReason {
             CloseReason::Alert(_, what) => write!(f, "the other side ended it: {what}"),
             CloseReason::Violation(what) => write!(f, "the other side broke the protocol: {what}"),
             CloseReason::Stalled => f.write_str("the other side stalled"),
+            CloseReason::Silent(time) => {
+                write!(f, "the other side gave no sign of life for {} s", time.as_secs_f32())
+            }
             CloseReason::Expired => f.write_str("the other side's certificate expired"),
             CloseReason::Distrusted(_, why) => {
                 write!(f, "the other side is no longer trusted: {why}")

@@ -96,7 +96,7 @@ fn say(peer: &Peer, notice: &CloseNotice) {
 fn report(shared: &Shared, peer: &Peer, reason: &CloseReason) {
     let kind = match reason {
         CloseReason::Violation(_) => Reason::Violation,
-        CloseReason::Stalled => Reason::Slow,
+        CloseReason::Stalled | CloseReason::Silent(_) => Reason::Slow,
         CloseReason::Expired => Reason::Expired,
         CloseReason::Distrusted(reason, _) => *reason,
         CloseReason::Local

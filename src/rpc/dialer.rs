@@ -400,7 +400,8 @@ impl Attempt<'_> {
         match head.kind {
             Kind::HelloAck => {
                 let ack: HelloAck = decode(&body).map_err(malformed)?;
-                let shared = Shared::new(identity, ack, self.dialer.limits.clone());
+                let limits = self.dialer.limits.clone();
+                let shared = Shared::new(identity, ack, limits, self.hello.purpose);
                 Ok(Connection::spawn(shared, source, writer, vigil))
             }
             Kind::Refusal => {

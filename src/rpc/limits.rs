@@ -30,8 +30,9 @@ pub struct Limits {
     pub frame: Duration,
     /// For the peer to take at least one byte of what is to be written.
     pub write_stall: Duration,
-    /// A dialed connection on which calls wait and nothing at all arrives for this long is to be replaced by
-    /// another: its peer may be gone without a word. See [`Connection::fell_silent`](super::Connection::fell_silent).
+    /// A dialed connection on which calls time out and nothing at all has arrived for this long is to be replaced
+    /// by another: its peer may be gone without a word. A client's, whose calls may rightly wait for longer, ends
+    /// when the peer gives no sign of life, which it is asked for after a third of this.
     pub silence: Duration,
     /// For the peer's machine to acknowledge what it was sent, or an idle connection's keepalive. Without it a
     /// worker that vanished would be written to for a quarter of an hour, wherever its pod is meanwhile.

@@ -19,8 +19,6 @@ pub(super) struct Silence {
     heard: AtomicU64,
     /// The first call that timed out since something arrived: how often that was, and when it was made.
     unanswered: Mutex<Option<(u64, Instant)>>,
-    /// How often something had arrived when a sign of life was asked for last; `NEVER` if it was not.
-    asked: AtomicU64,
     /// How often something had arrived when the silence became too long; `NEVER` if it did not.
     long: AtomicU64,
 }
@@ -28,9 +26,9 @@ pub(super) struct Silence {
 impl Silence {
     /// Of a connection on which nobody should wait in vain for longer than this.
     pub(super) fn new(limit: Duration) -> Silence {
-        let never = || AtomicU64::new(NEVER);
-        let (heard, unanswered) = (AtomicU64::new(0), Mutex::new(None));
-        Silence { limit, heard, unanswered, asked: never(), long: never() }
+        let (heard, unanswered, long) =
+            (AtomicU64::new(0), Mutex::new(None), AtomicU64::new(NEVER));
+        Silence { limit, heard, unanswered, long }
     }
 
     /// Something arrived, whatever it is.
@@ -62,32 +60,48 @@ impl Silence {
         long
     }
 
-    /// Nothing has arrived since `heard`, and somebody waits: whether a sign of life has been asked for since
-    /// then. The first one who waits asks for all.
-    pub(super) fn is_asked_for(&self, heard: u64, ask: impl FnOnce() -> bool) -> bool {
-        if self.asked.swap(heard, Ordering::Relaxed) == heard {
-            return true;
-        }
-        let asked = ask();
-        if !asked {
-            self.asked.store(NEVER, Ordering::Relaxed);
-        }
-        asked
-    }
-
-    /// The sign of life that was asked for has not come in time. Whether nothing else has either, since
-    /// `heard`.
-    pub(super) fn fell(&self, heard: u64) -> bool {
-        let silent = heard == self.now();
-        if silent {
-            self.long.store(heard, Ordering::Relaxed);
-        }
-        silent
-    }
-
     /// Whether there is such a silence, and nothing has arrived since.
     pub(super) fn is_long(&self) -> bool {
         self.long.load(Ordering::Relaxed) == self.now()
+    }
+}
+
+/// Listens on a connection on which calls may rightly wait for long, a write to a leader without a quorum for
+/// one: when nothing comes, a sign of life is asked for, and only if that does not come either, nobody is there.
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    /// How often something had arrived at the last look.
+    heard: u64,
+    /// Looks since then at which somebody waited and nothing had come.
+    quiet: u32,
+    /// At which of them a sign of life was asked for.
+    asked: Option<u32>,
+}
+
+impl Listening {
+    /// Looks in a [`Limits::silence`](super::Limits::silence).
+    pub(super) const LOOKS: u32 = 6;
+
+    /// Looks without anything after which a sign of life is asked for.
+    const QUIET: u32 = 2;
+
+    /// Looks once: how often something has arrived, and whether a call waits. `ask` asks for a sign of life;
+    /// false if it could not. True: there is nobody.
+    pub(super) fn look(&mut self, heard: u64, waiting: bool, ask: impl FnOnce() -> bool) -> bool {
+        if heard != self.heard || !waiting {
+            *self = Listening { heard, ..Listening::default() };
+            return false;
+        }
+        self.quiet += 1;
+        match self.asked {
+            Some(at) => self.quiet - at >= Self::LOOKS - Self::QUIET,
+            None => {
+                if self.quiet >= Self::QUIET && ask() {
+                    self.asked = Some(self.quiet);
+                }
+                false
+            }
+        }
     }
 }
 
@@ -107,20 +121,32 @@ mod tests {
     }
 
     #[test]
-    fn one_of_those_who_wait_asks_for_all() {
-        let silence = Silence::new(Duration::ZERO);
-        let heard = silence.now();
-        assert!(!silence.is_asked_for(heard, || false), "there was no room");
-        assert!(silence.is_asked_for(heard, || true));
-        assert!(silence.is_asked_for(heard, || unreachable!("it has been asked")));
-        assert!(silence.fell(heard) && silence.is_long());
-        silence.heard();
-        assert!(!silence.fell(heard) && !silence.is_long());
-        let mut again = false;
-        assert!(silence.is_asked_for(silence.now(), || {
-            again = true;
-            true
-        }));
-        assert!(again, "another silence is another question");
+    fn a_sign_of_life_is_asked_for_before_somebody_is_given_up() {
+        let (mut listening, asked) = (Listening::default(), std::cell::Cell::new(0));
+        let mut look = |heard: u64, waiting: bool, room: bool| {
+            let ask = || {
+                asked.set(asked.get() + u32::from(room));
+                room
+            };
+            listening.look(heard, waiting, ask)
+        };
+        for _ in 0..20 {
+            assert!(!look(7, false, true), "nobody waits");
+        }
+        for heard in 8..20 {
+            assert!(!look(heard, true, true), "something comes");
+        }
+        assert_eq!(asked.get(), 0, "so nothing needs to be asked");
+        for _ in 0..20 {
+            assert!(!look(20, true, false), "nothing is proved without a question");
+        }
+        let mut looks = 1;
+        while !look(20, true, true) {
+            looks += 1;
+        }
+        assert_eq!((asked.get(), looks), (1, Listening::LOOKS - Listening::QUIET + 1));
+        assert!(!look(21, true, true), "it lives");
+        let ended = (2..20).find(|_| look(21, true, true));
+        assert_eq!((asked.get(), ended), (2, Some(Listening::LOOKS + 1)));
     }
 }

@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::super::close::CloseReason;
 use super::super::frame::{Item, Kind};
+use super::super::hello::Purpose;
+use super::super::silence::Listening;
 use super::super::stream::Source;
 use super::super::tls::{Verdict, Vigil, unix_now};
 use super::{Answer, Shared};
@@ -24,7 +26,13 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
     let expires = vigil.expires();
     let mut verdict = pin!(vigil.verdict());
     let mut judged = false;
-    let tick = (shared.limits.frame / 4).max(Duration::from_millis(1));
+    // Only calls of clients may rightly wait for longer than a silence lasts.
+    let mut listening = (shared.purpose == Purpose::Client).then(Listening::default);
+    let tick = match listening {
+        Some(_) => shared.limits.silence / Listening::LOOKS,
+        None => shared.limits.frame / 4,
+    };
+    let tick = tick.max(Duration::from_millis(1));
     let mut watchdog = pin!(sleep(tick));
     loop {
         if let Err(reason) = deliver(shared, source) {
@@ -49,6 +57,12 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
                 watchdog.as_mut().reset(Instant::now() + tick);
                 if source.is_slow(shared.limits.frame) {
                     return CloseReason::Stalled;
+                }
+                let waiting = || !shared.calls().waiting.is_empty();
+                if let Some(listening) = &mut listening
+                    && listening.look(shared.silence.now(), waiting(), || shared.ask())
+                {
+                    return CloseReason::Silent(shared.limits.silence);
                 }
                 if expires.is_some_and(|end| unix_now() > end) {
                     return CloseReason::Expired;

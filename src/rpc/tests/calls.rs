@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::pki::Spec;
 use super::support::{Ask, CLUSTER, NODE, SOON, Server, Tester, ask, eventually};
@@ -11,7 +13,7 @@ use crate::codec::api::Code;
 use crate::raft::NodeId;
 use crate::rpc::{
     CallError, CloseCode, CloseReason, DialError, Dialer, Expect, Hello, Limits, Method, NotSent,
-    Reason,
+    Purpose, Reason,
 };
 
 fn code(error: &CallError) -> Option<Code> {
@@ -385,7 +387,7 @@ async fn a_server_that_falls_silent_is_to_be_dialed_anew() {
     let silence = Duration::from_millis(200);
     let limits = Limits { silence, ..Limits::default() };
     let dialer = Dialer::new(server.ca.tls(&Spec::of("balsa://balsa/client/a")), limits);
-    let hello = Hello::client(dialer.identity());
+    let hello = Hello { purpose: Purpose::Control, ..Hello::client(dialer.identity()) };
     let expect = Expect::Node("raft-1".to_owned());
     let client = dialer.dial(&server.to(), expect, hello, SOON).await.unwrap();
     let wait = |number: u64, limit: Duration| {
@@ -417,4 +419,53 @@ async fn a_server_that_falls_silent_is_to_be_dialed_anew() {
     // It may come back: what is in flight is still answered.
     assert!(client.is_open());
     ask::<()>(&client, &Ask::Release).await.unwrap();
+}
+
+/// A line to a server that can be made to carry nothing more, without an end of it. Where it is.
+async fn line(to: String) -> (String, watch::Sender<bool>) {
+    let (muted, mut mute) = watch::channel(false);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = TcpStream::connect(to).await.unwrap();
+        let muted = async { mute.wait_for(|muted| *muted).await.is_ok() };
+        let silent = tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => false,
+            muted = muted => muted,
+        };
+        if silent {
+            std::future::pending::<()>().await;
+        }
+    });
+    (address, muted)
+}
+
+#[tokio::test]
+async fn a_call_of_a_client_waits_for_a_server_that_lives_and_leaves_one_that_does_not() {
+    let server = Server::plain().await;
+    let (address, muted) = line(server.to()).await;
+    let silence = Duration::from_millis(300);
+    let limits = Limits { silence, ..Limits::default() };
+    let dialer = Dialer::new(server.ca.tls(&Spec::of("balsa://balsa/client/a")), limits);
+    let hello = Hello::client(dialer.identity());
+    let expect = Expect::Node("raft-1".to_owned());
+    let client = dialer.dial(&address, expect, hello, SOON).await.unwrap();
+    let wait = async |number: u64, limit: Duration| {
+        let held = client.call_timeout::<_, u64>(Method::KvGet, &Ask::Hold(number), limit).await;
+        held.unwrap_err()
+    };
+    let late = wait(1, 4 * silence).await;
+    assert!(matches!(late, CallError::TimedOut(_)), "it says that it lives: {late}");
+    tokio::time::sleep(2 * silence).await;
+    assert!(client.is_open(), "nobody waits, so nothing needs to come");
+    muted.send_replace(true);
+    tokio::time::sleep(2 * silence).await;
+    assert!(client.is_open(), "nor now");
+    let lost = wait(2, SOON).await;
+    assert!(
+        matches!(lost, CallError::Lost(CloseReason::Silent(time)) if time == silence),
+        "{lost}"
+    );
+    assert!(!client.is_open());
 }
