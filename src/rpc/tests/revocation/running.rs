@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::super::crls::Listing;
 use super::super::pki::{self, Ca, ca, ca_called};
+use super::super::support::looked;
 use super::{app, directory, files, node, remarks, revokes};
 use crate::rpc::tls::{Look, Watch, unix_now};
 use crate::rpc::{DatedKind, Replaced, Tls, TlsFiles};
@@ -20,12 +21,6 @@ fn watched(ca: &Ca, lists: Option<&str>) -> (TempDir, Arc<Tls>, Watch) {
     let tls = Tls::load(directory.path(), Some("raft-1")).unwrap();
     let watch = Watch::new(directory.path(), Some("raft-1"));
     (directory, tls, watch)
-}
-
-/// Looks until what is seen has settled.
-fn looked(watch: &mut Watch, tls: &Tls) -> Look {
-    assert_eq!(watch.look(tls, unix_now()), Look::Same, "nothing is believed at once");
-    watch.look(tls, unix_now())
 }
 
 #[test]
