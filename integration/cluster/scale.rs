@@ -193,8 +193,8 @@ fn of_two_changes_at_once_one_wins() {
     println!("proved: of two changes at once one wins, the other is told: {error}");
 }
 
-/// Voters 0, 1, 2 are exchanged for 0, 3, 4 while 0 sleeps. Then 4 is gone, too, and 0 starts: all whom it knows
-/// are gone for good, and it is one of two that are left of three.
+/// Voters 0, 1, 2 are exchanged for 0, 3, 4 while 0 sleeps. Then 4 is gone, too, and 0 starts: all whom
+/// it knows are gone for good, and it is one of two that are left of three.
 #[test]
 fn who_slept_through_an_exchange_of_members_makes_a_quorum() {
     let mut cluster = Cluster::start_with(3, &OPTIONS);
