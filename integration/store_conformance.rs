@@ -1,123 +1,23 @@
 //! What every log store must do: one suite, run against files, memory, and a simulated disk.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
-use std::path::Path;
 use std::sync::Arc;
 
 use balsa::raft::{
     Boot, Entry, HardState, Index, LogId, Member, Membership, NodeId, Payload, Term,
 };
-use balsa::storage::faulty::Survival;
-use balsa::storage::{
-    Batch, DataDir, FaultyDisk, Fs, LogOptions, LogStore, MemoryDisk, MemoryLog, RealFs,
-    RestoredLog, Seen, SnapshotStore, StorageError,
-};
+use balsa::storage::{Batch, LogStore, Seen, StorageError};
 
+#[path = "store_conformance/beds.rs"]
+mod beds;
+#[path = "store_conformance/beginning.rs"]
+mod beginning;
 #[allow(dead_code)] // not all of it is used here
 mod store_snapshot_support;
 mod store_support;
 
-use store_snapshot_support::{from_elsewhere, head, meta};
+use beds::beds;
 use store_support::{batch, command, term};
-
-/// A place where a store can be opened again and again.
-trait Bed: Debug {
-    fn open(&self) -> (Box<dyn LogStore>, RestoredLog);
-    /// An own snapshot becomes the current one, durably.
-    fn take(&self, last: LogId);
-    /// Another node's snapshot is received as a whole.
-    fn receive(&self, last: LogId);
-}
-
-/// The snapshots of the log that is open; they hold the directory's lock.
-type Open = RefCell<Option<SnapshotStore>>;
-
-fn open_files(fs: Arc<dyn Fs>, path: &Path, open: &Open) -> (Box<dyn LogStore>, RestoredLog) {
-    let dir = DataDir::open(fs, path, "raft-0").unwrap();
-    let (log, restored) = dir.open_log(small()).unwrap();
-    *open.borrow_mut() = Some(dir.snapshots().clone());
-    (Box::new(log), restored)
-}
-
-fn take_file(open: &Open, last: LogId) {
-    let store = open.borrow().clone().unwrap();
-    store_snapshot_support::take(&store, last, &[b"state"]).unwrap();
-}
-
-fn receive_file(open: &Open, last: LogId) {
-    let (id, bytes) = from_elsewhere(&head(last), &[b"state"]);
-    let store = open.borrow().clone().unwrap();
-    store_snapshot_support::receive(&store, id, &bytes, 100).unwrap();
-}
-
-/// Segments so small that every test crosses several.
-fn small() -> LogOptions {
-    LogOptions {
-        segment_bytes: 2048,
-        first_segment_bytes: 1024,
-        reserve_bytes: 512,
-        background: true,
-    }
-}
-
-#[derive(Debug)]
-struct Files(tempfile::TempDir, Open);
-
-impl Bed for Files {
-    fn open(&self) -> (Box<dyn LogStore>, RestoredLog) {
-        self.1.take();
-        open_files(Arc::new(RealFs), &self.0.path().join("data"), &self.1)
-    }
-    fn take(&self, last: LogId) {
-        take_file(&self.1, last);
-    }
-    fn receive(&self, last: LogId) {
-        receive_file(&self.1, last);
-    }
-}
-
-#[derive(Debug)]
-struct Memory(MemoryDisk);
-
-impl Bed for Memory {
-    fn open(&self) -> (Box<dyn LogStore>, RestoredLog) {
-        let (log, restored) = MemoryLog::open(&self.0);
-        (Box::new(log), restored)
-    }
-    fn take(&self, last: LogId) {
-        self.0.snapshot_taken(&meta(last));
-    }
-    fn receive(&self, last: LogId) {
-        self.0.offer_snapshot(meta(last));
-    }
-}
-
-/// A simulated disk that loses everything unsynced whenever the store is opened anew.
-#[derive(Debug)]
-struct PowerLoss(FaultyDisk, Open);
-
-impl Bed for PowerLoss {
-    fn open(&self) -> (Box<dyn LogStore>, RestoredLog) {
-        self.0.lose_power(Survival::Nothing);
-        open_files(self.0.fs(), Path::new("/data"), &self.1)
-    }
-    fn take(&self, last: LogId) {
-        take_file(&self.1, last);
-    }
-    fn receive(&self, last: LogId) {
-        receive_file(&self.1, last);
-    }
-}
-
-fn beds() -> Vec<Box<dyn Bed>> {
-    vec![
-        Box::new(Files(tempfile::tempdir().unwrap(), Open::default())),
-        Box::new(Memory(MemoryDisk::default())),
-        Box::new(PowerLoss(FaultyDisk::new(), Open::default())),
-    ]
-}
 
 fn read_all(log: &dyn LogStore, last: u64) -> Vec<Entry> {
     log.reader().read(Index(0), Index(last), u64::MAX).unwrap()
@@ -295,140 +195,6 @@ fn what_was_seen_is_written_with_the_next_hard_state() {
         log.sync().unwrap();
         drop(log);
         assert_eq!(bed.open().1.seen, BTreeMap::new(), "{bed:?}");
-    }
-}
-
-/// Entries of term 1 with these indices, of 300 bytes.
-fn entries(indices: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
-    indices.map(|index| command(1, index, 300)).collect()
-}
-
-#[test]
-fn what_is_purged_is_gone_and_the_rest_is_as_it_was() {
-    for bed in beds() {
-        let (mut log, restored) = bed.open();
-        assert_eq!(restored.snapshot, None);
-        for index in 1..=20 {
-            log.append(&batch(term(1, None), None, entries(index..=index))).unwrap();
-            log.sync().unwrap();
-        }
-        bed.take(LogId::new(1, 18));
-        for upto in [0, 7, 15, 15, 3] {
-            log.purge(LogId::new(u64::from(upto > 0), upto)).unwrap();
-        }
-        let gone = log.reader().read(Index(14), Index(16), u64::MAX);
-        assert!(matches!(gone, Err(StorageError::OutOfRange { .. })), "{bed:?}");
-        let rest = log.reader().read(Index(15), Index(20), u64::MAX).unwrap();
-        assert_eq!(rest, entries(16..=20), "{bed:?}");
-        log.append(&batch(term(2, None), Some(19), vec![command(2, 20, 10)])).unwrap();
-        log.sync().unwrap();
-        drop(log);
-        let (log, restored) = bed.open();
-        // A part of a file cannot go.
-        let base = restored.shape.base();
-        assert!((LogId::new(1, 11)..=LogId::new(1, 15)).contains(&base), "{bed:?}: {base}");
-        assert_eq!(restored.shape.last(), LogId::new(2, 20));
-        assert_eq!(restored.snapshot, Some(meta(LogId::new(1, 18))));
-        assert_eq!((restored.hard_state.term, restored.reached), (Term(2), Index(20)));
-        let rest = log.reader().read(Index(15), Index(19), u64::MAX).unwrap();
-        assert_eq!(rest, entries(16..=19), "{bed:?}");
-    }
-}
-
-#[test]
-fn an_installed_snapshot_takes_the_place_of_the_log() {
-    for bed in beds() {
-        let (mut log, _) = bed.open();
-        log.append(&batch(term(1, None), None, entries(1..=9))).unwrap();
-        log.sync().unwrap();
-        // One behind the log, then one in a log that conflicts, with entries behind it.
-        for (last, behind) in [(LogId::new(2, 30), 0), (LogId::new(4, 32), 2)] {
-            bed.receive(last);
-            let entries = (1..=behind).map(|at| command(last.term.0, last.index.0 + at, 10));
-            let entries: Vec<Entry> = entries.collect();
-            let install = Some(meta(last));
-            let whole = batch(term(last.term.0, None), None, entries.clone());
-            log.append(&Batch { install, ..whole }).unwrap();
-            let gone = log.reader().read(Index(5), Index(7), u64::MAX);
-            assert!(matches!(gone, Err(StorageError::OutOfRange { .. })), "{bed:?}");
-            log.sync().unwrap();
-            drop(log);
-            let (reopened, restored) = bed.open();
-            assert_eq!(restored.shape.base(), last, "{bed:?}");
-            assert_eq!(restored.shape.last().index.0, last.index.0 + behind);
-            assert_eq!(restored.hard_state.term, last.term);
-            assert_eq!(restored.snapshot, Some(meta(last)));
-            let upto = restored.shape.last().index;
-            assert_eq!(reopened.reader().read(last.index, upto, u64::MAX).unwrap(), entries);
-            log = reopened;
-            for index in upto.0 + 1..=upto.0 + 5 {
-                let entry = command(last.term.0, index, 200);
-                log.append(&batch(None, None, vec![entry])).unwrap();
-            }
-            log.sync().unwrap();
-        }
-    }
-}
-
-#[test]
-fn a_snapshot_that_goes_further_than_the_log_makes_it_begin_behind() {
-    // What an install that was cut short leaves: the snapshot is current, and the log is the old one.
-    for bed in beds() {
-        let (mut log, _) = bed.open();
-        log.append(&batch(term(3, Some(1)), None, entries(1..=5))).unwrap();
-        log.sync().unwrap();
-        bed.take(LogId::new(2, 4));
-        drop(log);
-        let (_, restored) = bed.open();
-        assert_eq!(restored.shape.base(), LogId::new(2, 4), "{bed:?}");
-        assert_eq!(restored.shape.last(), LogId::new(2, 4));
-        assert_eq!(restored.hard_state.term, Term(3));
-        assert_eq!(restored.hard_state.vote, Some(NodeId(1)));
-        assert_eq!(restored.reached, Index(5), "it may have been acknowledged");
-    }
-}
-
-#[test]
-fn entries_of_a_later_term_than_a_snapshots_end_give_way_to_it() {
-    // The paper's figure 8: they were never committed, and a still later leader brought the snapshot's
-    // entries through.
-    for bed in beds() {
-        let (mut log, _) = bed.open();
-        log.append(&batch(term(3, Some(1)), None, entries(1..=3))).unwrap();
-        log.append(&batch(None, None, vec![command(3, 4, 20), command(3, 5, 20)])).unwrap();
-        log.append(&batch(term(4, None), None, vec![])).unwrap();
-        log.sync().unwrap();
-        bed.take(LogId::new(2, 4));
-        drop(log);
-        let (_, restored) = bed.open();
-        assert_eq!(restored.shape.last(), LogId::new(2, 4), "{bed:?}");
-        assert_eq!(restored.hard_state.term, Term(4));
-        assert_eq!(restored.reached, Index(5), "it may have been acknowledged");
-    }
-}
-
-#[test]
-fn the_highest_index_there_ever_was_is_remembered() {
-    for bed in beds() {
-        let (mut log, restored) = bed.open();
-        assert_eq!(restored.reached, Index::ZERO);
-        log.append(&batch(term(1, None), None, entries(1..=8))).unwrap();
-        log.sync().unwrap();
-        log.append(&batch(term(2, None), Some(3), vec![command(2, 4, 900)])).unwrap();
-        log.sync().unwrap();
-        for index in 5..=6 {
-            drop(log);
-            let (reopened, restored) = bed.open();
-            assert_eq!(restored.reached, Index(8), "{bed:?}");
-            log = reopened;
-            log.append(&batch(None, None, vec![command(2, index, 900)])).unwrap();
-            log.sync().unwrap();
-            // Also when the entries that say so are gone.
-            bed.take(LogId::new(2, index));
-            log.purge(LogId::new(2, index)).unwrap();
-        }
-        drop(log);
-        assert_eq!(bed.open().1.reached, Index(8), "{bed:?}");
     }
 }
 

@@ -59,6 +59,8 @@ fn an_import_that_climbs_is_found() {
     keeps(rule, "src/raft/node.rs", "use super::types::Index; use crate::raft::effects as e;");
     keeps(rule, "src/raft/node.rs", "/// See crate::rpc.\nconst WHERE: &str = \"crate::rpc\";");
     keeps(rule, "src/raft/node.rs", "#[cfg(test)]\nmod tests { use crate::codec; }");
+    let behind_a_module = "#[cfg(test)]\nmod tests;\nmod wish;\nuse crate::codec;";
+    breaks(rule, "src/raft/node.rs", behind_a_module, "raft may not import codec");
     keeps(rule, "src/actors/node.rs", "use crate::{storage::{Batch, fs}, rpc, raft::*};");
     keeps(rule, "src/cli/shell.rs", "use crate::{actors, telemetry};");
     keeps(rule, "src/lib.rs", "pub mod raft;");
@@ -158,6 +160,7 @@ fn a_long_file_is_found() {
     keeps(rule, "src/raft/node.rs", &short);
     keeps(rule, "src/raft/tests/paper.rs", &long);
     keeps(rule, "src/raft/node.rs", &format!("{short}#[cfg(test)]\n{long}"));
+    breaks(rule, "src/raft/node.rs", &format!("#[cfg(test)]\nmod tests;\n{long}"), "503 lines");
 }
 
 #[test]

@@ -25,14 +25,9 @@ scripts/close_cl.sh removes both again.
 HELP
 }
 
-case ${1:-} in
-'') ;;
---help | -h) usage && exit 0 ;;
-*) usage >&2 && exit 64 ;;
-esac
-
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
+no_options "$@"
 # shellcheck source=scripts/kube.sh
 . scripts/kube.sh
 

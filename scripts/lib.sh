@@ -15,6 +15,15 @@ say() { printf '%s\n' "$*" >&2; }
 # die TEXT…: says what is wrong and ends the script.
 die() { say "${RED}error:${PLAIN} $*"; exit 1; }
 
+# no_options ARGUMENT…: of a script that takes none: for --help its `usage`, for all else the same as an error, status 64.
+no_options() {
+    case ${1:-} in
+    '') ;;
+    --help | -h) usage && exit 0 ;;
+    *) usage >&2 && exit 64 ;;
+    esac
+}
+
 # need TOOL WAY-TO-GET-IT: ends the script with the way out if a program is missing.
 need() { command -v "$1" >/dev/null 2>&1 || die "$1 is missing: $2"; }
 

@@ -102,30 +102,11 @@ fn openssl_accepts_no_ca_below_the_ca() {
 #[test]
 fn a_ca_of_other_making_signs_for_any_cluster_that_is_named() {
     let dir = temp();
-    let ca = dir.path().join("ca");
-    fs::create_dir(&ca).expect("make");
-    let (key, crt) = (ca.join("ca.key"), ca.join("ca.crt"));
-    let made = openssl(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        arg(&key),
-        "-out",
-        arg(&crt),
-        "-days",
-        "30",
-        "-subj",
-        "/C=ES/O=Universidad, S.A./OU=PKI/CN=Raíz",
-        "-utf8",
-        "-addext",
-        "basicConstraints=critical,CA:TRUE",
-        "-addext",
-        "keyUsage=critical,keyCertSign,cRLSign",
-    ]);
-    assert!(made.status.success(), "{}", said(&made));
+    let usage = "keyUsage=critical,keyCertSign,cRLSign";
+    let options = ["-newkey", "rsa:2048", "-days", "30", "-utf8"];
+    let subject = ["-subj", "/C=ES/O=Universidad, S.A./OU=PKI/CN=Raíz"];
+    let extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", usage];
+    ca_by_openssl(dir.path(), &[&options[..], &subject, &extensions].concat());
     let unnamed = IssueOptions { out: dir.path().into(), ..IssueOptions::new("node", "raft-0") };
     let failure = issue(&unnamed).expect_err("which cluster?");
     assert!(failure.exit() == 2 && failure.to_string().contains("--cluster"), "{failure}");

@@ -156,27 +156,9 @@ fn a_ca_that_ended_is_changed_and_one_that_cannot_revoke_says_so() {
     assert!(judged(&out.path().join("raft-0")).ends_with(": OK\n"));
 
     let out = temp();
-    let ca = out.path().join("ca");
-    fs::create_dir(&ca).expect("make");
-    let (key, crt) = (ca.join("ca.key"), ca.join("ca.crt"));
-    let made = openssl(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        arg(&key),
-        "-out",
-        arg(&crt),
-        "-days",
-        "300",
-        "-subj",
-        "/C=ES/CN=No lists",
-        "-addext",
-        "keyUsage=critical,keyCertSign",
-    ]);
-    assert!(made.status.success(), "{}", said(&made));
+    let usage = ["-addext", "keyUsage=critical,keyCertSign"];
+    let options = ["-newkey", "rsa:2048", "-days", "300", "-subj", "/C=ES/CN=No lists"];
+    ca_by_openssl(out.path(), &[&options[..], &usage].concat());
     let node = IssueOptions {
         out: out.path().into(),
         cluster: Some("balsa".into()),
@@ -201,15 +183,9 @@ fn a_ca_of_any_algorithm_that_signs_certificates_signs_lists() {
         ["-newkey", "ed25519", "-utf8", "-batch", "-sha256"],
     ] {
         let out = temp();
-        let ca = out.path().join("ca");
-        fs::create_dir(&ca).expect("make");
-        let (key, crt) = (ca.join("ca.key"), ca.join("ca.crt"));
-        let mut arguments = vec!["req", "-x509", "-nodes", "-keyout", arg(&key), "-out", arg(&crt)];
-        arguments.extend(["-days", "300", "-subj", "/C=ES/CN=Other"]);
-        arguments.extend(["-addext", "keyUsage=critical,keyCertSign,cRLSign"]);
-        arguments.extend(algorithm);
-        let made = openssl(&arguments);
-        assert!(made.status.success(), "{algorithm:?}: {}", said(&made));
+        let usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"];
+        let options = ["-days", "300", "-subj", "/C=ES/CN=Other"];
+        ca_by_openssl(out.path(), &[&options[..], &usage, &algorithm].concat());
         for name in ["raft-0", "raft-1"] {
             let node = IssueOptions {
                 out: out.path().into(),

@@ -163,6 +163,16 @@ pub(crate) fn openssl(arguments: &[&str]) -> Finished {
     Command::new("openssl").args(arguments).output().expect("openssl must be installed")
 }
 
+/// Lets openssl alone make the CA of OUT, with these options more.
+pub(crate) fn ca_by_openssl(out: &Path, more: &[&str]) {
+    let ca = out.join("ca");
+    fs::create_dir(&ca).expect("make");
+    let (key, crt) = (ca.join("ca.key"), ca.join("ca.crt"));
+    let made = ["req", "-x509", "-nodes", "-keyout", arg(&key), "-out", arg(&crt)];
+    let made = openssl(&[&made, more].concat());
+    assert!(made.status.success(), "{more:?}: {}", said(&made));
+}
+
 pub(crate) fn script(out: &Path, arguments: &[&str]) -> Finished {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gen-certs-openssl.sh");
     Command::new(script).arg("--out").arg(out).args(arguments).output().expect("the script")

@@ -17,6 +17,8 @@ pub mod names;
 pub mod process;
 #[path = "harness/proxy.rs"]
 pub mod proxy;
+#[path = "harness/reload.rs"]
+pub mod reload;
 #[path = "harness/seats.rs"]
 pub mod seats;
 

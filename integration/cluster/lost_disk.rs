@@ -32,9 +32,7 @@ fn lose_disk(cluster: &mut Cluster, load: &Load, node: usize) -> Duration {
 
 /// Stops the load and judges everything.
 fn judge(cluster: &Cluster, load: Load) -> (u64, Duration) {
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    let account = load.finish(cluster);
     cluster.wait_for_voters(&(0..cluster.nodes.len()).collect::<Vec<_>>());
     cluster.assert_no_errors();
     (account.acknowledged(), account.longest_gap())

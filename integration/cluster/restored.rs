@@ -76,9 +76,7 @@ fn a_volume_put_back_from_a_copy_is_recognised() {
     cluster.nodes[node].put_back(&copy);
     cluster.nodes[node].start();
     let took = assert_began_anew(&cluster, node, old, &copy);
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    let account = load.finish(&cluster);
     cluster.wait_for_voters(&[0, 1, 2]);
     println!(
         "proved: a volume put back from a copy is recognised, and votes again under a new id after \
@@ -170,9 +168,7 @@ fn the_old_disk_of_a_seat_that_is_taken_is_set_aside() {
     let took = assert_began_anew(&cluster, node, first, &kept);
     let third = cluster.node_id(node);
     assert!(third != first && third != second, "M7: an id is never used again");
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    let account = load.finish(&cluster);
     cluster.wait_for_voters(&[0, 1, 2]);
     println!(
         "proved: the old disk of a seat that is taken is set aside, and the seat votes under a third \

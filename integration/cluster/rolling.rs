@@ -37,9 +37,7 @@ fn each_node_in_turn_by_sigterm() {
     }
     let members = cluster.members().expect("somebody answers");
     assert!(members.len() == 3 && members.iter().all(|m| m.role == "voter"), "{members:?}");
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    let account = load.finish(&cluster);
     cluster.assert_no_errors();
     for (node, led, stopped, from, to) in spans {
         let gap = account.longest_gap_between(from, to);
@@ -71,9 +69,7 @@ fn the_leadership_goes_where_an_admin_wants_it() {
     let nobody = cluster.wait(cluster.admin().transfer("raft-7")).expect_err("no such seat");
     assert_eq!(nobody.word, "conflict", "{nobody}");
     assert!(nobody.message.contains("raft-7"), "{nobody}");
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    let account = load.finish(&cluster);
     let gap = account.longest_gap_between(begun, Instant::now());
     cluster.assert_no_errors();
     println!(

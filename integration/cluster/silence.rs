@@ -44,9 +44,7 @@ fn a_follower_whose_connections_fell_silent_is_dialed_anew() {
     proxies[follower].mute_standing();
     load.wait_for(50);
     let took = wait_until_caught_up(&cluster, follower, leader, NOTICED);
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    load.finish(&cluster);
     println!(
         "proved: a follower behind lines without a sign of life was reached anew in {took:.1?}"
     );
@@ -87,9 +85,7 @@ fn a_paused_follower_is_waited_for_by_nobody_and_taken_back_at_once() {
     }
     cluster.nodes[follower].thaw();
     let took = wait_until_caught_up(&cluster, follower, leader, NOTICED);
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    let account = load.finish(&cluster);
     let gap = account.longest_gap();
     assert!(gap < Duration::from_secs(3), "{gap:?}");
     cluster.assert_no_errors();

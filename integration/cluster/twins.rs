@@ -56,8 +56,11 @@ impl Town {
         until("the leader answers", PATIENCE, || self.cluster.status(self.leader)).term.0
     }
 
+    /// Who holds the seat, as the leader knows, and nobody else: a node that was removed may answer, too.
     fn holders(&self) -> Option<Vec<NodeId>> {
-        let members = self.cluster.members_by_leader()?;
+        let admin = self.cluster.admin();
+        let reply = self.cluster.wait(admin.members_of_leader()).ok()?;
+        let members = reply.from.is_leader.then_some(reply.members)?;
         let name = &self.cluster.nodes[self.old].name;
         Some(members.iter().filter(|m| m.name == *name).map(|m| m.node_id).collect())
     }
@@ -106,9 +109,7 @@ fn a_pod_that_comes_back_to_a_seat_that_was_given_away_is_told_so_and_changes_no
     let (newest, took) = town.cluster.wait_for_new_voter(town.old, Some(old));
     assert!(newest != new && newest != old, "M7: ids are never used again");
     println!("the old one has started over and votes after {took:.1?}");
-    let account = load.stop();
-    let contents = town.cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    let account = load.finish(&town.cluster);
     println!("proved: {} writes, none lost", account.acknowledged());
 }
 
@@ -153,8 +154,6 @@ fn two_pods_that_are_there_by_turns_change_the_members_at_most_once_in_a_while()
     town.cluster.nodes[town.old].kill9();
     town.cluster.wait_for_new_voter(town.twin, None);
     town.cluster.wait_for_voters(&[0, 1, 2]);
-    let account = load.stop();
-    let contents = town.cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    let account = load.finish(&town.cluster);
     println!("proved: {} writes, none lost", account.acknowledged());
 }

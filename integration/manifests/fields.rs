@@ -1,5 +1,6 @@
-//! What the interfaces that the components use know: cert-manager.io/v1 and monitoring.coreos.com/v1. Kubernetes'
-//! own schemas do not tell, and a misspelt field would be dropped by the cluster without a word.
+//! What the interfaces that the components use know: cert-manager.io/v1 and monitoring.coreos.com/v1.
+//! Kubernetes' own schemas do not tell, and a misspelt field would be dropped by the cluster without a
+//! word.
 //!
 //! Not whole: what is not used here and not listed is a finding, and gets its line when it is wanted.
 

@@ -1,5 +1,5 @@
-//! Rules of the component `cert-manager`: what it orders is what Balsa itself would issue, and what the pods mount
-//! is what a node and a client read.
+//! Rules of the component `cert-manager`: what it orders is what Balsa itself would issue, and what the
+//! pods mount is what a node and a client read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
@@ -53,8 +53,8 @@ impl Made {
     }
 }
 
-/// Each Certificate says what the certificate of the same name says that Balsa makes itself, and there is one for
-/// each of these.
+/// Each Certificate says what the certificate of the same name says that Balsa makes itself, and there is
+/// one for each of these.
 pub(crate) fn names(objects: &[Object], made: &Made) -> Findings {
     let mut findings = each(objects, "Certificate", "", |about| {
         let name = about.object.name().to_owned();
@@ -93,8 +93,8 @@ pub(crate) fn names(objects: &[Object], made: &Made) -> Findings {
     findings
 }
 
-/// All are signed by the one CA that is made by hand, live long enough, and are renewed with new keys before anybody
-/// is warned.
+/// All are signed by the one CA that is made by hand, live long enough, and are renewed with new keys
+/// before anybody is warned.
 pub(crate) fn issuing(objects: &[Object]) -> Findings {
     let mut findings = each(objects, "Issuer", "", |about| {
         about.is("/spec", &json!({ "ca": { "secretName": "balsa-ca" } }));
@@ -136,8 +136,9 @@ fn sources<'a>(object: &'a Object, pod: &str) -> Vec<&'a Value> {
     sources.into_iter().flatten().map(|source| &source["secret"]).collect()
 }
 
-/// The certificates' directory is made of the Secret of trust as a whole, and of Secrets that Certificates make, of
-/// which only the pair is taken: the `ca.crt` in these says who signed and not whom to trust.
+/// The certificates' directory is made of the Secret of trust as a whole, and of Secrets that
+/// Certificates make, of which only the pair is taken: the `ca.crt` in these says who signed and not whom
+/// to trust.
 pub(crate) fn volumes(objects: &[Object]) -> Findings {
     let made: BTreeSet<_> = objects
         .iter()

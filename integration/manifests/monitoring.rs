@@ -15,8 +15,8 @@ pub(crate) struct Metric {
     pub(crate) labels: Vec<String>,
 }
 
-/// The scraper asks every pod of the replicas on the port where they answer, knows them by a name that all of them
-/// have in every namespace, and shows the monitor's certificate.
+/// The scraper asks every pod of the replicas on the port where they answer, knows them by a name that
+/// all of them have in every namespace, and shows the monitor's certificate.
 pub(crate) fn scraping(objects: &[Object]) -> Findings {
     let set = objects.iter().find(|object| object.kind() == "StatefulSet");
     let names: Vec<BTreeSet<&str>> = objects

@@ -191,12 +191,12 @@ pub(crate) fn dependencies_have_reasons(tree: &[File]) -> Findings {
 pub(crate) fn files_are_short(tree: &[File]) -> Findings {
     let sources = tree.iter().filter(|f| f.is_rust() || f.path.ends_with(".sh"));
     sources
-        .map(|f| (f, f.text.split("#[cfg(test)]").next().unwrap_or_default().lines().count()))
-        .filter(|(f, lines)| {
-            let test = f.path.starts_with("integration/") || f.shipped().is_empty();
-            *lines > if test { TEST_LINES_MAX } else { LINES_MAX }
+        .map(|f| match f.path.starts_with("integration/") || f.shipped().is_empty() {
+            true => (f, f.text.lines().count(), TEST_LINES_MAX),
+            false => (f, f.shipped().lines().count(), LINES_MAX),
         })
-        .map(|(f, lines)| format!("{}: {lines} lines before its tests: split it", f.path))
+        .filter(|(_, lines, most)| lines > most)
+        .map(|(f, lines, _)| format!("{}: {lines} lines before its tests: split it", f.path))
         .collect()
 }
 

@@ -41,13 +41,21 @@ impl File {
         Some(inner.split('/').collect())
     }
 
-    /// The lines before the unit tests; none in a file that holds nothing but tests.
+    /// The lines before the block of unit tests; none in a file that holds nothing but tests. What the
+    /// attribute keeps for tests in the middle of a file, such as `mod tests;` or a method, ends nothing.
     pub(crate) fn shipped(&self) -> &str {
         let tests_only = self.path.contains("/tests/") || self.path.ends_with("/tests.rs");
         if self.path.starts_with("src/") && tests_only {
             return "";
         }
-        self.text.split("#[cfg(test)]").next().unwrap_or_default()
+        let begins_block = |at: &usize| {
+            let (before, from_here) = self.text.split_at(*at);
+            let next = from_here.lines().nth(1).unwrap_or_default();
+            (before.is_empty() || before.ends_with('\n')) && !next.ends_with(';')
+        };
+        let mut marks = self.text.match_indices("#[cfg(test)]").map(|(at, _)| at);
+        let end = marks.find(begins_block).unwrap_or(self.text.len());
+        &self.text[..end]
     }
 }
 

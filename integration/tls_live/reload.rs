@@ -7,19 +7,17 @@ use std::path::{Path, PathBuf};
 use balsa::certs::layout::ca_dir;
 use balsa::certs::{Authority, Existing, Issued, Profile, Validity};
 use balsa::identity::{Identity, Role};
-use balsa::rpc::Tls;
 use rustls::AlertDescription;
 
 use super::forge::Papers;
 use super::harness::load::Load;
-use super::harness::{CLUSTER, Cluster, PATIENCE, Process, tls, until};
+use super::harness::reload::{Before, LOADED, wait_for_reloads};
+use super::harness::{CLUSTER, Cluster, PATIENCE, tls};
 use super::raw::{Caller, Ending};
 use super::register::Register;
 
 /// Writes between two steps.
 pub(crate) const BETWEEN: u64 = 100;
-
-pub(crate) const LOADED: &str = "certificates loaded anew";
 
 /// Everybody who has a directory of certificates.
 pub(crate) const EVERYBODY: [(Role, &str); 5] = [
@@ -41,37 +39,13 @@ pub(crate) fn issue(authority: &Authority, role: Role, name: &str) -> Issued {
     issued.expect("a certificate")
 }
 
-/// What each node has said so far, in bytes.
-pub(crate) fn marks(cluster: &Cluster) -> Vec<usize> {
-    cluster.nodes.iter().map(|node| node.said().len()).collect()
-}
-
-pub(crate) fn wait_until_all_say(cluster: &Cluster, since: &[usize], words: &str) {
-    for (node, since) in cluster.nodes.iter().zip(since) {
-        node.wait_until_it_says(*since, words);
-    }
-}
-
-/// The lines about connections of nodes that were refused or broken off, since then.
-fn refusals_of_nodes(node: &Process, since: usize) -> Vec<String> {
-    let said = node.said().split_off(since);
-    let bad = |line: &&str| {
-        (line.contains("refused ") && line.contains("/node/")) || line.contains("no longer trusted")
-    };
-    said.lines().filter(bad).map(str::to_owned).collect()
-}
-
-pub(crate) fn pids(cluster: &Cluster) -> Vec<u32> {
-    cluster.nodes.iter().map(Process::pid).collect()
-}
-
 #[test]
 fn leaves_are_replaced_under_load_and_a_bad_one_is_not_used() {
     let cluster = Cluster::start(3);
     let authority = Authority::load(&ca_dir(&cluster.certificates)).expect("the CA");
     let load = Load::start(&cluster);
-    let (before, processes) = (cluster.leader_now(), pids(&cluster));
-    let since = marks(&cluster);
+    let before = Before::of(&cluster);
+    let since = &before.said;
 
     // A half of a pair, and then nothing that is a certificate at all.
     let (one, own) = (&cluster.nodes[1], cluster.certificates.join("raft-1"));
@@ -89,28 +63,18 @@ fn leaves_are_replaced_under_load_and_a_bad_one_is_not_used() {
             issue(&authority, role, name).save(&cluster.certificates.join(name), Existing::Replace);
         saved.expect("the certificate is saved");
     }
-    wait_until_all_say(&cluster, &since, LOADED);
+    cluster.wait_until_all_say(since, LOADED);
     // Each node asks the others to connect anew, on both lines.
-    wait_until_all_say(&cluster, &since, "connected");
+    cluster.wait_until_all_say(since, "connected");
     load.wait_for(BETWEEN);
 
-    assert_eq!(cluster.leader_now(), before, "the same leader in the same term");
-    assert_eq!(pids(&cluster), processes, "no restart");
-    cluster.assert_alive();
-    for (node, since) in cluster.nodes.iter().zip(since) {
-        let refused = refusals_of_nodes(node, since);
-        assert!(refused.is_empty(), "{}: {refused:#?}", node.name);
+    before.assert_undisturbed(&cluster);
+    for node in &cluster.nodes {
         let bad = node.said().matches("not used").count();
         assert_eq!(bad, if node.name == "raft-1" { 2 } else { 0 }, "{}: once each", node.name);
     }
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
-    println!(
-        "proved: all leaves replaced while running: {} writes, none failed; longest gap {:.3?}",
-        account.acknowledged(),
-        account.longest_gap()
-    );
+    let account = load.finish(&cluster);
+    println!("proved: all leaves replaced while running: {account}");
 }
 
 /// A directory as Kubernetes mounts a Secret: each file a link through `..data`, which is swapped.
@@ -171,7 +135,7 @@ fn a_ca_is_replaced_in_three_steps_under_load() {
         .collect();
     cluster.start_all();
     cluster.wait_for_leader();
-    wait_for_lines(&cluster, "starting");
+    cluster.wait_for_lines("starting");
     let former = mounts[0].2.read("ca.crt");
     let authority = Authority::create(CLUSTER, Validity::days(30).expect("a length"));
     let authority = authority.expect("another CA");
@@ -194,18 +158,18 @@ fn a_ca_is_replaced_in_three_steps_under_load() {
     assert_eq!(ending(&lost), Ending::Alert(AlertDescription::UnknownCA), "not trusted yet");
     let client = tls(&cluster.certificates, "client");
     let load = Load::start_as(&cluster, &client);
-    let (before, processes, begun) = (cluster.leader_now(), pids(&cluster), marks(&cluster));
+    let before = Before::of(&cluster);
 
     // Trust both.
     for (_, _, mount) in &mut mounts {
         mount.lists = Some(format!("{former_list}{next_list}"));
         mount.publish(&both, None);
     }
-    wait_until_all_say(&cluster, &begun, LOADED);
+    cluster.wait_until_all_say(&before.said, LOADED);
     wait_for_reloads(&client, 1);
     cluster.log_in();
     load.wait_for(BETWEEN);
-    for (node, since) in cluster.nodes.iter().zip(&begun) {
+    for (node, since) in cluster.nodes.iter().zip(&before.said) {
         let said = node.said().split_off(*since);
         assert!(!said.contains("connected"), "nothing to renew: {said}");
     }
@@ -216,81 +180,36 @@ fn a_ca_is_replaced_in_three_steps_under_load() {
 
     // Reissue, one after the other, as a rolling change comes.
     for (role, name, mount) in &mut mounts {
-        let since = marks(&cluster);
+        let since = cluster.marks();
         mount.publish(&both, Some(&issue(&authority, *role, name)));
         if *role == Role::Node {
             let node = &cluster.nodes[cluster.ordinal(name)];
             node.wait_until_it_says(since[cluster.ordinal(name)], LOADED);
             // Whom it called, and who called it.
-            wait_until_all_say(&cluster, &since, "connected");
+            cluster.wait_until_all_say(&since, "connected");
         }
     }
     load.wait_for(BETWEEN);
-    wait_for_lines(&cluster, LOADED);
+    cluster.wait_for_lines(LOADED);
     wait_for_reloads(&client, 2);
     cluster.log_in();
 
     // Drop the former one: nobody uses it any more.
-    let since = marks(&cluster);
+    let since = cluster.marks();
     let only = authority.certificate().to_owned();
     for (_, _, mount) in &mut mounts {
         mount.lists = Some(next_list.clone());
         mount.publish(&only, None);
     }
-    wait_until_all_say(&cluster, &since, LOADED);
+    cluster.wait_until_all_say(&since, LOADED);
     assert_eq!(ending(&gone), Ending::Alert(AlertDescription::UnknownCA));
     assert_eq!(ending(&lost), Ending::Alert(AlertDescription::CertificateRevoked));
     wait_for_reloads(&client, 3);
     cluster.log_in();
     load.wait_for(BETWEEN);
 
-    assert_eq!(cluster.leader_now(), before, "the same leader in the same term");
-    assert_eq!(pids(&cluster), processes, "no restart");
-    cluster.assert_alive();
-    for (node, since) in cluster.nodes.iter().zip(begun) {
-        let refused = refusals_of_nodes(node, since);
-        assert!(refused.is_empty(), "{}: {refused:#?}", node.name);
-    }
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
+    before.assert_undisturbed(&cluster);
+    let account = load.finish(&cluster);
     cluster.assert_no_errors();
-    println!(
-        "proved: the CA replaced while running, in three steps: {} writes, none failed; longest gap \
-         {:.3?}",
-        account.acknowledged(),
-        account.longest_gap()
-    );
-}
-
-/// Clients follow their files as nodes do.
-fn wait_for_reloads(client: &Tls, count: u64) {
-    let what = format!("the client has loaded its certificates anew {count} times");
-    until(&what, PATIENCE, || (client.reloads() == count).then_some(()));
-}
-
-/// Waits until each node's two lines to each peer were made after it last said `mark`: after that the
-/// others had loaded theirs before, or asked for a renewal since.
-fn wait_for_lines(cluster: &Cluster, mark: &str) {
-    for (node, peer, lane) in lines(cluster) {
-        let what = format!("{}'s {lane} line to {peer} is newer than \"{mark}\"", node.name);
-        until(&what, PATIENCE, || {
-            let said = node.said();
-            let since = said.rfind(mark)?;
-            let connected =
-                |line: &str| [" connected", peer, lane].iter().all(|part| line.contains(part));
-            said[since..].lines().any(connected).then_some(())
-        });
-    }
-}
-
-/// Every lasting line from one node to another.
-fn lines(cluster: &Cluster) -> Vec<(&Process, &str, &'static str)> {
-    let mut all = Vec::new();
-    for node in &cluster.nodes {
-        for peer in cluster.nodes.iter().filter(|peer| peer.name != node.name) {
-            all.extend(["Control", "Bulk"].map(|lane| (node, peer.name.as_str(), lane)));
-        }
-    }
-    all
+    println!("proved: the CA replaced while running, in three steps: {account}");
 }

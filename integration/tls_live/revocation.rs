@@ -14,10 +14,11 @@ use rustls::AlertDescription;
 
 use super::forge::Papers;
 use super::harness::load::Load;
+use super::harness::reload::LOADED;
 use super::harness::{Cluster, PATIENCE, Process, free_ports, until};
 use super::raw::{Caller, Ending, Guise, Impostor};
 use super::register::Register;
-use super::reload::{BETWEEN, EVERYBODY, LOADED, Mounted, issue, marks, pids, wait_until_all_say};
+use super::reload::{BETWEEN, EVERYBODY, Mounted, issue};
 use super::{assert_serves, line_with, refusal_of};
 
 /// The three that are revoked, one of each role.
@@ -88,7 +89,7 @@ fn a_node_refuses_the_revoked_of_every_role_by_lists_of_openssl() {
     }
     let connections = GONE.map(|(_, name)| standing(&cluster, name));
     let bystander = standing(&cluster, "client");
-    let since = marks(&cluster);
+    let since = cluster.marks();
     let mut register = Register::of(&ca_dir(&cluster.certificates));
     let list = revoke(&mut register, &gone);
     publish(&cluster, "raft-0", &list);
@@ -194,10 +195,10 @@ fn a_cluster_serves_without_the_node_that_is_revoked_and_takes_it_back_with_a_ne
     let leader = cluster.wait_for_leader();
     let name = cluster.nodes[leader].name.clone();
     let (client, processes) =
-        (super::harness::tls(&cluster.certificates, "client"), pids(&cluster));
+        (super::harness::tls(&cluster.certificates, "client"), cluster.pids());
     cluster.log_in();
     let load = Load::start_as(&cluster, &client);
-    let since = marks(&cluster);
+    let since = cluster.marks();
 
     register.revoke(&mounts[leader].2.read("tls.crt"));
     let list = register.list();
@@ -205,7 +206,7 @@ fn a_cluster_serves_without_the_node_that_is_revoked_and_takes_it_back_with_a_ne
         mount.lists = Some(list.clone());
         mount.publish(&ca, None);
     }
-    wait_until_all_say(&cluster, &since, LOADED);
+    cluster.wait_until_all_say(&since, LOADED);
     let own = cluster.nodes[leader].wait_until_it_says(since[leader], "tls.crt is revoked since 2");
     assert!(own.contains("ERROR") && own.contains("whoever has this list refuses us"), "{own}");
     println!("{own}");
@@ -263,17 +264,10 @@ fn a_cluster_serves_without_the_node_that_is_revoked_and_takes_it_back_with_a_ne
         probe("ready", &cluster.nodes[leader]).status.success().then_some(())
     });
     load.wait_for(BETWEEN);
-    assert_eq!(pids(&cluster), processes, "no restart");
+    assert_eq!(cluster.pids(), processes, "no restart");
     cluster.assert_alive();
-    let account = load.stop();
-    let contents = cluster.assert_agree();
-    account.assert_none_failed_or_lost(&contents[0].store);
-    println!(
-        "proved: the leader's certificate revoked and replaced while running: {} writes, none failed; longest \
-         gap {:.3?}",
-        account.acknowledged(),
-        account.longest_gap()
-    );
+    let account = load.finish(&cluster);
+    println!("proved: the leader's certificate revoked and replaced while running: {account}");
 }
 
 #[test]

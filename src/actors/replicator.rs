@@ -3,7 +3,8 @@
 //! absence, back to the node. It holds nothing the protocol relies on.
 //!
 //! Heartbeats and votes have a connection of their own, so that they never wait behind appends. A
-//! snapshot has a third one, which lives as long as it is being sent ([`snapshot_sender`](super::snapshot_sender)).
+//! snapshot has a third one, which lives as long as it is being sent
+//! ([`snapshot_sender`](super::snapshot_sender)).
 //!
 //! What when full? The core's window bounds what is here; while the peer is away every request is
 //! handed back as unanswered at once, and the core probes at the pace of its heartbeats.

@@ -24,7 +24,8 @@ use super::fatal;
 use super::messages::StartOver;
 use super::standing::Standing;
 
-/// What a node does that is told that its directory went back in time: who says so, and what that peer has seen.
+/// What a node does that is told that its directory went back in time: who says so, and what that peer
+/// has seen.
 pub type WentBack = Box<dyn Fn(NodeId, Seen)>;
 
 /// Has the supervisor start over.

@@ -6,7 +6,6 @@ use super::authority::{Authority, Profile};
 use super::disk::{PRIVATE, PUBLIC, replace_file, sync_directory};
 use super::error::CertsError;
 use super::layout::Written;
-use super::secrets;
 use super::site::{Change, Leaf, Site};
 
 /// Whose certificates.
@@ -41,7 +40,7 @@ impl Site {
     ) -> Result<Vec<Change>, CertsError> {
         let now = OffsetDateTime::now_utc();
         let until = within.map(|days| now + Duration::days(i64::from(days)));
-        let (planned, mut kept) = self.plan(whose, days, |end| until.is_none_or(|u| end <= u))?;
+        let (planned, kept) = self.plan(whose, days, |end| until.is_none_or(|u| end <= u))?;
         let authority = self.signing.authority()?;
         let mut changes = Vec::new();
         for ca in self.trusted_mut() {
@@ -52,12 +51,7 @@ impl Site {
                 changes.push(ca.write_list(&[], now)?);
             }
         }
-        for one in &planned {
-            changes.push(self.reissue_one(&authority, one)?);
-        }
-        changes.append(&mut kept);
-        changes.extend(self.spread_lists()?);
-        changes.extend(secrets::refresh(self)?);
+        changes.extend(self.reissue_all(&authority, &planned, kept)?);
         Ok(changes)
     }
 
@@ -99,10 +93,26 @@ impl Site {
         Ok((planned, kept))
     }
 
+    /// Issues what is planned, and lets everybody know.
+    pub(super) fn reissue_all(
+        &mut self,
+        authority: &Authority,
+        planned: &[Planned],
+        kept: Vec<Change>,
+    ) -> Result<Vec<Change>, CertsError> {
+        let mut changes = Vec::new();
+        for one in planned {
+            changes.push(self.reissue_one(authority, one)?);
+        }
+        changes.extend(kept);
+        changes.extend(self.spread()?);
+        Ok(changes)
+    }
+
     /// Puts a new certificate in the place of a directory's present one. Trust comes first and the
     /// certificate last: until it is there, a process that reads in the middle finds a key that is not
     /// the certificate's, and keeps what it has.
-    pub(super) fn reissue_one(
+    fn reissue_one(
         &self,
         authority: &Authority,
         Planned { leaf, profile }: &Planned,

@@ -7,7 +7,6 @@ use time::OffsetDateTime;
 use super::error::CertsError;
 use super::facts::rfc3339;
 use super::list::Revoked;
-use super::secrets;
 use super::site::{Change, Present, Site, present};
 
 /// Which certificate.
@@ -63,8 +62,7 @@ impl Site {
             let entry = entry.map_err(|why| CertsError::unreadable(&found.path, why))?;
             changes.push(owner.write_list(&[entry], now)?);
         }
-        changes.extend(self.spread_lists()?);
-        changes.extend(secrets::refresh(self)?);
+        changes.extend(self.spread()?);
         let identity = facts.identity.as_ref();
         let name = identity.map_or("", |identity| identity.name());
         let at = self.leaf(name).ok().and_then(|leaf| leaf.read().ok());

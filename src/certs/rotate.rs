@@ -15,7 +15,6 @@ use super::disk;
 use super::error::CertsError;
 use super::layout::{Written, ca_dir};
 use super::renew::{Planned, left_revoked};
-use super::secrets;
 use super::site::{ASIDE, Change, FORMER, Leaf, NEXT, Site, Stage, promote};
 
 impl Site {
@@ -63,8 +62,7 @@ impl Site {
         let end = self.other.as_ref().map(|ca| ca.facts.not_after);
         changes.push(Change { not_after: end, ..Change::new("ca", &next, written) });
         changes.extend(self.spread_bundles(&[])?);
-        changes.extend(self.spread_lists()?);
-        changes.extend(secrets::refresh(self)?);
+        changes.extend(self.spread()?);
         Ok(changes)
     }
 
@@ -117,12 +115,7 @@ impl Site {
             changes.push(ca.until(self.signing.facts.not_after));
         }
         let authority = self.signing.authority()?;
-        for one in &planned {
-            changes.push(self.reissue_one(&authority, one)?);
-        }
-        changes.append(&mut kept);
-        changes.extend(self.spread_lists()?);
-        changes.extend(secrets::refresh(self)?);
+        changes.extend(self.reissue_all(&authority, &planned, kept)?);
         Ok(changes)
     }
 
@@ -165,24 +158,18 @@ impl Site {
         let mut unwanted: Vec<Vec<u8>> = self.aside.iter().map(|ca| ca.der.clone()).collect();
         unwanted.extend(self.other.as_ref().map(|former| former.der.clone()));
         let mut changes = self.spread_bundles(&unwanted)?;
-        let mut at = None;
-        if let Some(former) = self.other.take() {
-            changes.extend(self.spread_lists()?);
-            changes.extend(secrets::refresh(self)?);
-            let dir = ca_dir(&self.out);
-            let id: String = former.facts.sha256.chars().take(8).collect();
-            let path = dir.join(format!("{ASIDE}{id}"));
-            disk::rename(&dir.join(FORMER), &path)?;
-            disk::sync_directory(&dir)?;
-            changes.push(Change::new("ca", &path, Written::Created));
-            self.stage = Stage::One;
-            self.aside.push(former);
-            at = Some(path);
-        } else {
-            changes.extend(self.spread_lists()?);
-            changes.extend(secrets::refresh(self)?);
-        }
-        Ok((changes, at))
+        let former = self.other.take();
+        changes.extend(self.spread()?);
+        let Some(former) = former else { return Ok((changes, None)) };
+        let dir = ca_dir(&self.out);
+        let id: String = former.facts.sha256.chars().take(8).collect();
+        let path = dir.join(format!("{ASIDE}{id}"));
+        disk::rename(&dir.join(FORMER), &path)?;
+        disk::sync_directory(&dir)?;
+        changes.push(Change::new("ca", &path, Written::Created));
+        self.stage = Stage::One;
+        self.aside.push(former);
+        Ok((changes, Some(path)))
     }
 
     fn spread_bundles(&self, unwanted: &[Vec<u8>]) -> Result<Vec<Change>, CertsError> {

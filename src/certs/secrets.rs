@@ -10,8 +10,9 @@
 //! Whatever changes a directory brings the manifests up to date that are there ([`refresh`]).
 //!
 //! The replicas share one Secret, because a StatefulSet has one template for all its pods; mounted as a
-//! directory, it is what a node looks for under its own seat's name ([`pair`](crate::identity::files::pair)). The manifests hold
-//! keys: mode 0600 in a directory of mode 0700, and never to be committed.
+//! directory, it is what a node looks for under its own seat's name
+//! ([`pair`](crate::identity::files::pair)). The manifests hold keys: mode 0600 in a directory of mode
+//! 0700, and never to be committed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

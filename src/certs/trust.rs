@@ -11,6 +11,7 @@ use super::error::CertsError;
 use super::facts;
 use super::layout::Written;
 use super::list::List;
+use super::secrets;
 use super::site::{Change, Leaf, Site};
 use crate::identity::files::{CA_CRL, CA_CRT};
 
@@ -93,6 +94,14 @@ impl Site {
                 }
             }
         }
+        Ok(changes)
+    }
+
+    /// What every change ends with: everybody has the lists, and the manifests that are there hold what
+    /// their directories hold.
+    pub(super) fn spread(&mut self) -> Result<Vec<Change>, CertsError> {
+        let mut changes = self.spread_lists()?;
+        changes.extend(secrets::refresh(self)?);
         Ok(changes)
     }
 }

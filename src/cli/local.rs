@@ -2,9 +2,9 @@
 //! processes.
 //!
 //! Everything is in one directory: `certs/` as `cltraft certs init` makes them, `endpoints` (the
-//! addresses in the order of the ordinals; made once and kept, so that a node comes back where it
-//! was; `--add` appends one), and for each node `raft-N/pid`, `raft-N/log`, `raft-N/data`. Processes are found by what is in
-//! the directory, never by name: see [`process`].
+//! addresses in the order of the ordinals; made once and kept, so that a node comes back where it was;
+//! `--add` appends one), and for each node `raft-N/pid`, `raft-N/log`, `raft-N/data`. Processes are found
+//! by what is in the directory, never by name: see [`process`].
 
 mod add;
 mod process;

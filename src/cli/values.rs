@@ -1,6 +1,7 @@
-//! How single values are written: durations, addresses, names, ranges. Pure; every error is one
-//! sentence that quotes the value and says what is wanted.
+//! How single values are written: durations, addresses, names, ranges, what to log. Pure; every error is
+//! one sentence that quotes the value and says what is wanted.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::identity::check_label;
@@ -63,6 +64,12 @@ pub(crate) fn host_ports(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
+/// `ADDR:PORT` to listen on; `port` is one that an example may show.
+pub(crate) fn listen_address(text: &str, port: u16) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is not ADDR:PORT such as 0.0.0.0:{port} or [::]:{port}"))
+}
+
 /// A seat's name: a DNS label, because it becomes one in Kubernetes.
 pub(crate) fn seat(text: &str) -> Result<String, String> {
     check_label("the seat", text).map(|()| text.to_owned()).map_err(|_| {
@@ -104,6 +111,26 @@ pub(crate) fn tick_range(text: &str) -> Result<(u32, u32), String> {
         (Ok(low), Ok(high)) if low > high => Err(format!("the range '{text}' is upside down")),
         (Ok(low), Ok(high)) => Ok((low, high)),
         _ => Err(format!("'{text}' is not a range of ticks such as 50-100")),
+    }
+}
+
+/// Levels, or targets with their levels, separated by commas. The library takes any word for the name
+/// of a target, and so would say nothing about a misspelt level.
+pub(crate) fn log_filter(text: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let fits = |part: &str| {
+        let (target, level) = part.split_once('=').unwrap_or(("balsa", part));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
+        let known = LEVELS.contains(&level.to_ascii_lowercase().as_str());
+        known && !target.is_empty() && target.chars().all(plain)
+    };
+    match text.split(',').map(str::trim).find(|part| !fits(part)) {
+        None => Ok(()),
+        Some(part) => Err(format!(
+            "'{part}' is neither a level ({}) nor a target with its level such as \
+             balsa::rpc=debug",
+            LEVELS.join(", ")
+        )),
     }
 }
 

@@ -1,8 +1,8 @@
 //! One number for the content of a store.
 //!
 //! The hash of a store is the wrapping sum of the hashes of its parts: every key with its value and
-//! numbers, every session, every kept reply, the membership. A sum does not depend on order, so it is kept up to
-//! date in constant time per write, and a snapshot can be checked by adding up what was read.
+//! numbers, every session, every kept reply, the membership. A sum does not depend on order, so it is
+//! kept up to date in constant time per write, and a snapshot can be checked by adding up what was read.
 //!
 //! The algorithm is part of the formats: nodes of different versions compare their hashes, and a
 //! snapshot carries one. It is therefore our own, fixed here and pinned by a golden test. What it

@@ -45,7 +45,8 @@ pub enum MembershipChange {
         id: NodeId,
     },
     /// A member leaves, and its seat is retired: whoever comes there is not taken in by itself
-    /// ([`Membership::retired`]) until [`MembershipChange::AddLearner`] ends that. A learner of the same seat leaves with it.
+    /// ([`Membership::retired`]) until [`MembershipChange::AddLearner`] ends that. A learner of the same
+    /// seat leaves with it.
     Retire {
         /// Voter or learner, the leader included (M4).
         id: NodeId,

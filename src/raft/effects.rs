@@ -8,8 +8,8 @@
 //! 1. `persist` is handed to the disk. Batches complete in the order in which they were handed over;
 //!    each completion comes back as [`Node::persisted`](super::node::Node::persisted) with its token.
 //! 2. `send_now` may leave at once: nothing in it claims anything that is not durable (S17).
-//! 3. `replicate` and `snapshots` may leave at once: a leader sends entries while its own write is in flight, and
-//!    counts itself only after `persisted` (dissertation 10.2.1).
+//! 3. `replicate` and `snapshots` may leave at once: a leader sends entries while its own write is in
+//!    flight, and counts itself only after `persisted` (dissertation 10.2.1).
 //! 4. `send_after_persist` is held back until the disk has completed the named token.
 //! 5. `restore` replaces the state machine's content, `commit` lets it apply, `purge` frees what no
 //!    one needs any more.

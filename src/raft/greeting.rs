@@ -6,34 +6,38 @@
 //! directory holds. There are two ways to that.
 //!
 //! * **By the question.** Everybody who answers a pre-vote says what it remembers of each member. Having
-//!   won it, the candidate has the words of a quorum of *its own* membership, and each of its requests for
-//!   votes brings the receiver those about the receiver ([`Vote::remembered`]). The receiver compares them with
-//!   what it claims at that moment. So does the candidate with what is said of itself. A voter that has not
-//!   been judged yet gives its vote only if it is the very process that has answered this candidate's
-//!   question ([`Vote::answered`]), and that the candidate knew to run before it asked, by a hello or an
-//!   answer of before: what others said at that time they said after it had started, hence after all that
-//!   it may have forgotten. A question that is repeated or late, across a start, proves nothing.
-//! * **By hellos.** A hello says how far its sender's directory goes, and a peer that remembers more refuses
-//!   it. Peers that make a quorum with this node, of the membership it knows, have accepted its hello. This is
-//!   for campaigns without a question: a leader hands over to this node, or to another that asks it.
+//!   won it, the candidate has the words of a quorum of *its own* membership, and each of its requests
+//!   for votes brings the receiver those about the receiver ([`Vote::remembered`]). The receiver compares
+//!   them with what it claims at that moment. So does the candidate with what is said of itself. A voter
+//!   that has not been judged yet gives its vote only if it is the very process that has answered this
+//!   candidate's question ([`Vote::answered`]), and that the candidate knew to run before it asked, by a
+//!   hello or an answer of before: what others said at that time they said after it had started, hence
+//!   after all that it may have forgotten. A question that is repeated or late, across a start, proves
+//!   nothing.
+//! * **By hellos.** A hello says how far its sender's directory goes, and a peer that remembers more
+//!   refuses it. Peers that make a quorum with this node, of the membership it knows, have accepted its
+//!   hello. This is for campaigns without a question: a leader hands over to this node, or to another
+//!   that asks it.
 //!
-//! The question itself is asked and answered by anybody: it changes nothing. A refusal here changes nothing
-//! either: the term of a vote request is not taken over. Following, acknowledging and learning are not held
-//! back. Once open, the gate stays open as long as the process lives: the directory does not grow older under a running process
-//! (a machine that is resumed from an image of its memory is found out by what requests bring). What a request brings is compared all the same. A node that knows no membership gives no vote:
-//! it was never a voter, since a learner is promoted only when it holds the log (M5), or it has forgotten that
-//! it was one.
+//! The question itself is asked and answered by anybody: it changes nothing. A refusal here changes
+//! nothing either: the term of a vote request is not taken over. Following, acknowledging and learning
+//! are not held back. Once open, the gate stays open as long as the process lives: the directory does not
+//! grow older under a running process (a machine that is resumed from an image of its memory is found out
+//! by what requests bring). What a request brings is compared all the same. A node that knows no
+//! membership gives no vote: it was never a voter, since a learner is promoted only when it holds the log
+//! (M5), or it has forgotten that it was one.
 //!
 //! # Why the candidate's membership
 //!
-//! Voters 1, 2, 3 are exchanged for 1, 4, 5 while 1 sleeps, then 5 dies, and 1 starts. 4 needs its vote. The
-//! members that 1 knows are gone; nobody whom it could dial will ever accept a hello. Nor would 2's word be
-//! worth anything: what 1 may have forgotten was said among 1, 4 and 5. A vote counts in the membership of the
-//! candidate that asks for it, and in no other; whom it must not betray are the quorums of that
-//! membership and, in a change, of the one beside it, which is what a joint candidate counts. So its judges are
-//! a quorum there, whatever the voter itself knows, and however old its own log is: a learner that was promoted
-//! without knowing it is judged like any other (M5, etcd 10998). The candidate is the one who knows its
-//! membership, and reaches whom it needs to win anyway, so that the gate never waits for anybody else.
+//! Voters 1, 2, 3 are exchanged for 1, 4, 5 while 1 sleeps, then 5 dies, and 1 starts. 4 needs its vote.
+//! The members that 1 knows are gone; nobody whom it could dial will ever accept a hello. Nor would 2's
+//! word be worth anything: what 1 may have forgotten was said among 1, 4 and 5. A vote counts in the
+//! membership of the candidate that asks for it, and in no other; whom it must not betray are the quorums
+//! of that membership and, in a change, of the one beside it, which is what a joint candidate counts. So
+//! its judges are a quorum there, whatever the voter itself knows, and however old its own log is: a
+//! learner that was promoted without knowing it is judged like any other (M5, etcd 10998). The candidate
+//! is the one who knows its membership, and reaches whom it needs to win anyway, so that the gate never
+//! waits for anybody else.
 //!
 //! # How much that is
 //!
@@ -45,8 +49,8 @@
 //! is away would block the restart of another. What holds is:
 //!
 //! * An old directory is found out in every election in which anybody who was asked before and remembers
-//!   takes part. If fewer than `m - 1` of the other voters do not remember, that is every election: of three, if
-//!   both others remember; of five, if three of four do.
+//!   takes part. If fewer than `m - 1` of the other voters do not remember, that is every election: of
+//!   three, if both others remember; of five, if three of four do.
 //! * A leader hears everything first, and its regular heartbeats spread it, so that after one
 //!   heartbeat everybody who follows it remembers. What is left is a directory that goes back *and* a
 //!   leader's company that is away: two losses where three voters bear one. 1 acknowledges to 5, which

@@ -17,7 +17,8 @@ use super::read_index::Reads;
 use super::transfer::Transfer;
 use super::types::{Entry, Index, LogId, NodeId, Payload};
 
-/// Invariants: `peers` are the other members, and those that have just left; everything behind and at `first` is of this term.
+/// Invariants: `peers` are the other members, and those that have just left; everything behind and at
+/// `first` is of this term.
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
     /// This leadership's first entry, a no-op. Until it is committed no read is answered (R1) and

@@ -13,16 +13,16 @@
 //! ([`Node::unanswered`]), time passed ([`Node::tick`]).
 //!
 //! * **Terms and elections** (Raft §5.2, dissertation 9.6). Time is divided into terms with at most one
-//!   leader each. A *follower* that hears no leader for its election timeout, drawn anew each time,
-//!   asks whether it could win (`PreCandidate`), and only if a majority says yes raises the term and
-//!   asks for votes (`Candidate`). A vote goes to the first who asks and whose log is at least as up to
-//!   date (`vote.rs`). Whoever hears a leader gives no vote. A leader that hears no majority gives up
-//!   (check quorum). None of the three works without the others. See `follower.rs`, `candidate.rs`,
-//!   `election.rs`.
-//!   A leader can hand over: it accepts nothing new, and its successor skips the question
-//!   (dissertation 3.10, `transfer.rs`); it does so of its own accord when its disk stands still or is full.
-//!   After a start a node gives no vote and asks for none before a quorum has said what it remembers of it, in
-//!   answer to a pre-vote or to a hello, and its directory is no older than that (`greeting.rs`, `seen.rs`).
+//!   leader each. A *follower* that hears no leader for its election timeout, drawn anew each time, asks
+//!   whether it could win (`PreCandidate`), and only if a majority says yes raises the term and asks for
+//!   votes (`Candidate`). A vote goes to the first who asks and whose log is at least as up to date
+//!   (`vote.rs`). Whoever hears a leader gives no vote. A leader that hears no majority gives up (check
+//!   quorum). None of the three works without the others. See `follower.rs`, `candidate.rs`,
+//!   `election.rs`. A leader can hand over: it accepts nothing new, and its successor skips the question
+//!   (dissertation 3.10, `transfer.rs`); it does so of its own accord when its disk stands still or is
+//!   full. After a start a node gives no vote and asks for none before a quorum has said what it
+//!   remembers of it, in answer to a pre-vote or to a hello, and its directory is no older than that
+//!   (`greeting.rs`, `seen.rs`).
 //! * **Replication** (§5.3). The *leader* (`leader.rs`) begins with a no-op. For each peer it keeps a
 //!   `Progress` (`progress.rs`): first it *probes* where the logs agree, going back a whole term for
 //!   each refusal, then it *replicates* in a pipeline with a window. A follower overwrites what

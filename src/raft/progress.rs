@@ -291,8 +291,8 @@ impl Progress {
         matches!(self.state, State::Snapshot { sent: Some((sent, _)) } if sent == request)
     }
 
-    /// A request got no answer, or a snapshot did not arrive. If it was an append whose entries the peer is not known to have, where
-    /// the peer stands is open again.
+    /// A request got no answer, or a snapshot did not arrive. If it was an append whose entries the peer
+    /// is not known to have, where the peer stands is open again.
     pub(super) fn unanswered(&mut self, request: RequestId) {
         if self.takes_snapshot(request) {
             // It may have arrived all the same: ask where the peer stands before sending it again.

@@ -14,9 +14,10 @@ use super::quorum;
 use super::types::{LogId, NodeId, Payload};
 
 impl Node {
-    /// Changes the members. On success the change's first entry stands at the returned log id; it is
-    /// done when [`NodeStatus::membership_index`](super::status::NodeStatus::membership_index) is committed, that or a later one, and the membership is
-    /// not joint. A leader that goes out of office completes nothing; the next one does (M9).
+    /// Changes the members. On success the change's first entry stands at the returned log id; it is done
+    /// when [`NodeStatus::membership_index`](super::status::NodeStatus::membership_index) is committed,
+    /// that or a later one, and the membership is not joint. A leader that goes out of office completes
+    /// nothing; the next one does (M9).
     ///
     /// # Errors
     /// [`ChangeRefusal`]: nothing was appended.

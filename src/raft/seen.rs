@@ -162,7 +162,8 @@ impl Node {
         self.common.claims()
     }
 
-    /// Whether enough peers have judged this process, so that it votes whoever asks, and campaigns on request.
+    /// Whether enough peers have judged this process, so that it votes whoever asks, and campaigns on
+    /// request.
     #[must_use]
     pub fn may_vote(&self) -> bool {
         self.common.greeting.is_open()

@@ -237,8 +237,9 @@ impl DataDir {
     /// begins behind it.
     ///
     /// # Errors
-    /// [`StorageError::Damaged`] if something durable is lost, a snapshot that the log needs included, [`StorageError::NewerFormat`],
-    /// [`StorageError::NoSpace`] if there is no room even to start, or the disk's.
+    /// [`StorageError::Damaged`] if something durable is lost, a snapshot that the log needs included,
+    /// [`StorageError::NewerFormat`], [`StorageError::NoSpace`] if there is no room even to start, or the
+    /// disk's.
     ///
     /// # Panics
     /// If the log is open already: two writers would overwrite each other.

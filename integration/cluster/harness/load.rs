@@ -5,6 +5,7 @@
 //! `workload` for clients that compete, and reads.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -94,6 +95,15 @@ impl Load {
         until(&what, PATIENCE, || (self.acknowledged() >= wanted).then_some(()));
     }
 
+    /// Stops, and judges: all nodes hold the same, and with it every write, of which none failed.
+    #[track_caller]
+    pub fn finish(self, cluster: &Cluster) -> Account {
+        let account = self.stop();
+        let contents = cluster.assert_agree();
+        account.assert_none_failed_or_lost(&contents[0].store);
+        account
+    }
+
     /// Waits for the writes that are under way.
     pub fn stop(self) -> Account {
         self.stop.store(true, Ordering::Relaxed);
@@ -106,6 +116,14 @@ impl Load {
         }
         all.moments.sort_unstable();
         all
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (acknowledged, failed) = (self.acknowledged(), self.failures.len());
+        let gap = self.longest_gap();
+        write!(f, "{acknowledged} writes acknowledged, {failed} failed; longest gap {gap:.3?}")
     }
 }
 

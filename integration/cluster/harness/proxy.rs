@@ -161,8 +161,8 @@ async fn carry(
     }
 }
 
-/// Carries bytes until one end closes or the limit is reached. True: the limit. A mute line swallows them, and
-/// the end of one side is not seen by the other.
+/// Carries bytes until one end closes or the limit is reached. True: the limit. A mute line swallows
+/// them, and the end of one side is not seen by the other.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

@@ -60,15 +60,9 @@ impl Cluster {
         ordinal
     }
 
-    /// The members, as the leader sees them, if somebody answers.
+    /// The members as the leader sees them or, without one, whoever answers first; none if nobody does.
     pub fn members(&self) -> Option<Vec<MemberStatus>> {
         self.wait(self.admin.members_of_leader()).ok().map(|reply| reply.members)
-    }
-
-    /// The members as the leader knows them, and nobody else: a node that was removed may answer, too.
-    pub fn members_by_leader(&self) -> Option<Vec<MemberStatus>> {
-        let reply = self.wait(self.admin.members_of_leader()).ok()?;
-        reply.from.is_leader.then_some(reply.members)
     }
 
     /// The node id of a node that answers.

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Mutex;
 
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::certs::{Authority, Existing, Profile, Validity};
 use crate::codec::api::{
-    KeyValue, LogContent, LogLine, MemberStatus, MembersReply, ReplicationArgs, ReplicationReply,
-    StatusReply,
+    KeyValue, LeaderHint, LogContent, LogLine, MemberStatus, MembersReply, Refusal,
+    ReplicationArgs, ReplicationReply, StatusReply,
 };
 use crate::identity::{Identity, Role};
 use crate::kv::command::Versioned;

@@ -67,9 +67,8 @@ pub struct Effects {
     pub send_after_persist: Vec<(RecordToken, Outgoing)>,
     /// Ask every seed (its own seat too) and every address that the service's name resolves to, all at
     /// once and each with a deadline, and report them together as
-    /// [`Founding::asked`](super::Founding::asked): silence too, but not that of an address which is certainly somebody
-    /// else's. A former round may still be under way; its report
-    /// does no harm.
+    /// [`Founding::asked`](super::Founding::asked): silence too, but not that of an address which is
+    /// certainly somebody else's. A former round may still be under way; its report does no harm.
     pub ask: Option<AskRound>,
     /// The decision is on disk: this node is in a cluster. Reported once a process, and not for a
     /// record that was found decided at the start ([`Founding::founded`](super::Founding::founded)).

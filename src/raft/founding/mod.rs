@@ -9,9 +9,9 @@
 //! 1. Every node with an empty directory asks its seeds, and every address that the service's name
 //!    resolves to, again and again. Anyone who has a cluster id stops it: it waits to be taken in.
 //! 2. When all seeds have answered one round, all empty, all with the same seed list, and the service has
-//!    been heard (see below), the node in the
-//!    lowest seat (least name, byte by byte) **drafts** a record: a new cluster id, and every seat with the node id
-//!    it answered with. The cluster id also names the draft: every draft has a new one.
+//!    been heard (see below), the node in the lowest seat (least name, byte by byte) **drafts** a record:
+//!    a new cluster id, and every seat with the node id it answered with. The cluster id also names the
+//!    draft: every draft has a new one.
 //! 3. Each listed node **holds** at most one draft at a time. Holding one is accepting it; the drafter
 //!    holds its own.
 //! 4. When all listed nodes have accepted, the drafter **decides**, and tells. Whoever learns the
@@ -32,12 +32,12 @@
 //!
 //! # A cluster under other seats
 //!
-//! Members beyond the configured seats are found by the service's name. When that name does not resolve, or an
-//! address behind it is silent, a cluster may be there unheard, so the lowest seat waits, and asks on, until
-//! it has found nothing else in the way for a minute. Then the seeds' word is enough: silence that lasts proves nothing, and must not keep
-//! a new cluster from being founded for ever. That wait is caution on top of the agreement, which rests on no
-//! clock; nor is it the only way: a member that lives dials the seats it knows, and its hello stops
-//! them ([`greeted`]).
+//! Members beyond the configured seats are found by the service's name. When that name does not resolve,
+//! or an address behind it is silent, a cluster may be there unheard, so the lowest seat waits, and asks
+//! on, until it has found nothing else in the way for a minute. Then the seeds' word is enough: silence
+//! that lasts proves nothing, and must not keep a new cluster from being founded for ever. That wait is
+//! caution on top of the agreement, which rests on no clock; nor is it the only way: a member that lives
+//! dials the seats it knows, and its hello stops them ([`greeted`]).
 //!
 //! # Who asks whom, so that a lost message or a crash is made up for
 //!
@@ -69,9 +69,9 @@
 //! 3. when that batch is durable: [`raft::Node`](super::node::Node) is started. Nothing votes,
 //!    campaigns or acknowledges before.
 //!
-//! A crash after 1 is repaired by doing 2 at the next start, with the same bytes, because both come
-//! from the record. A node that was taken in has its cluster on disk and no decided record. A node whose record holds a draft must not be taken into another cluster before it has let
-//! the draft go.
+//! A crash after 1 is repaired by doing 2 at the next start, with the same bytes, because both come from
+//! the record. A node that was taken in has its cluster on disk and no decided record. A node whose
+//! record holds a draft must not be taken into another cluster before it has let the draft go.
 //!
 //! [`tick`]: Founding::tick
 //! [`asked`]: Founding::asked

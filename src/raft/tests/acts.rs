@@ -92,8 +92,8 @@ impl Cluster {
         assert_eq!(self.soft(id).leader, Some(id), "{id} was to be elected");
     }
 
-    /// Ticks one node until it asks for pre-votes. A question travels on a connection, so that whoever may get
-    /// it has acknowledged one: the asker knows its process.
+    /// Ticks one node until it asks for pre-votes. A question travels on a connection, so that whoever
+    /// may get it has acknowledged one: the asker knows its process.
     pub(super) fn campaign(&mut self, id: NodeId) {
         for other in self.ids() {
             self.acknowledge(id, other);

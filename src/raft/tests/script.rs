@@ -2,17 +2,18 @@
 //! a person; `UPDATE_GOLDENFILES=1 cargo test --lib raft` writes them anew, and the diff is to be read
 //! again.
 //!
-//! Verbs: `cluster V [learners=L] [disk=manual] [heartbeat= election= …]`, `given n term= [vote=]
-//! [log=t.t.…]` (terms from index 2), `tick n [times]`, `heartbeat n`, `campaign n`, `elect n` (the others hear
-//! that their leader is gone),
-//! `propose n text…`, `read n number`, `deliver [from= to= kind= max=]`, `delay …`, `drop …`,
-//! `repeat …` (delivers a copy), `release` (what was delayed goes out), `timeout` (askers learn of what
-//! was lost), `persist n [times]`, `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
+//! Verbs: `cluster V [learners=L] [disk=manual] [heartbeat= election= …]`,
+//! `given n term= [vote=] [log=t.t.…]` (terms from index 2), `tick n [times]`, `heartbeat n`,
+//! `campaign n`, `elect n` (the others hear that their leader is gone), `propose n text…`,
+//! `read n number`, `deliver [from= to= kind= max=]`, `delay …`, `drop …`, `repeat …` (delivers a copy),
+//! `release` (what was delayed goes out), `timeout` (askers learn of what was lost), `persist n [times]`,
+//! `settle [except=n]` (but for that disk), `cut a b`, `oneway a b` (a no longer reaches b),
 //! `snapshot n [begins]` (of what is applied; with `begins` it is durable only at `snapshot_ends n`),
-//! `transfer n to`, `join n` (a new node starts), `add leader n [seat=] [instead_of=]`,
-//! `greet a b` (a's hello reaches b; all do by themselves unless `cluster` says `hellos=manual`), `dial a b` (it is
-//! on its way) and `hellos` (those arrive), `copy n` and `put_back n` (its disk), `seen n` (what it remembers),
-//! `promote leader n`, `remove leader n`, `retire leader n`, `replace leader old new`, `full n` and `room n` (of the disk), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
+//! `transfer n to`, `join n` (a new node starts), `add leader n [seat=] [instead_of=]`, `greet a b` (a's
+//! hello reaches b; all do by themselves unless `cluster` says `hellos=manual`), `dial a b` (it is on its
+//! way) and `hellos` (those arrive), `copy n` and `put_back n` (its disk), `seen n` (what it remembers),
+//! `promote leader n`, `remove leader n`, `retire leader n`, `replace leader old new`, `full n` and
+//! `room n` (of the disk), `isolate n`, `heal`, `crash n`, `restart n`, `gone n peer`, `status`, `log`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;

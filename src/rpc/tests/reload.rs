@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::pki::{Ca, Leaf, Spec, ca};
-use super::support::{Ask, Server, Tester, ask, eventually};
+use super::support::{Ask, Server, Tester, ask, eventually, looked};
 use crate::rpc::tls::{Look, Watch, unix_now};
 use crate::rpc::{
     CloseCode, CloseReason, Connection, Dialer, Expect, Hello, Limits, Reason, Replaced, Tls,
@@ -38,12 +38,6 @@ fn watched(ca: &Ca) -> (TempDir, Arc<Tls>, Watch) {
     let tls = Tls::load(directory.path(), Some("raft-1")).unwrap();
     let watch = Watch::new(directory.path(), Some("raft-1"));
     (directory, tls, watch)
-}
-
-/// Looks until what is seen has settled.
-fn looked(watch: &mut Watch, tls: &Tls) -> Look {
-    assert_eq!(watch.look(tls, unix_now()), Look::Same, "nothing is believed at once");
-    watch.look(tls, unix_now())
 }
 
 /// The sentence about a set that is refused; it is said once, and nothing changes.

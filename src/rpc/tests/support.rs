@@ -15,6 +15,7 @@ use super::pki::{Ca, Spec, ca};
 use crate::codec::api::{Code, Refusal};
 use crate::identity::Identity;
 use crate::raft::{ClusterId, NodeId};
+use crate::rpc::tls::{Look, Watch, unix_now};
 use crate::rpc::{
     Call, Connection, DialError, Dialer, Expect, Hello, HelloAck, Limits, Meter, Method, Peer,
     Reason, Responder, Service, Stopper, Tls, serve, stop,
@@ -202,4 +203,10 @@ impl Log {
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
+}
+
+/// Looks until what is seen has settled.
+pub(super) fn looked(watch: &mut Watch, tls: &Tls) -> Look {
+    assert_eq!(watch.look(tls, unix_now()), Look::Same, "nothing is believed at once");
+    watch.look(tls, unix_now())
 }
