@@ -68,6 +68,12 @@ fn who_was_removed_while_it_slept_learns_it_from_a_leader_that_it_does_not_know(
         assert_eq!(error.kind, ErrorKind::NoLeader, "{error}");
         assert!(error.to_string().contains("was removed from the cluster"), "{error}");
     }
+    // Its own state it tells at once, although nobody tells it the others.
+    let client = cluster.client_of(vec![cluster.nodes[2].address.clone()], PATIENCE);
+    let begun = Instant::now();
+    let statuses = cluster.wait(client.statuses());
+    assert!(matches!(&statuses[..], [(_, Ok(status))] if status.node_id == old), "{statuses:?}");
+    assert!(begun.elapsed() < TOLD, "{:?}", begun.elapsed());
     let next = cluster.nodes[0].address.clone();
     let client = cluster.client_of(vec![cluster.nodes[2].address.clone(), next], PATIENCE);
     let members = cluster.wait(client.members()).expect("the next one tells").members;

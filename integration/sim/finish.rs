@@ -8,7 +8,7 @@ use balsa::raft::founding::Stage;
 use balsa::raft::{Index, RoleKind};
 
 use super::linearize::{self, Verdict};
-use super::world::{DirId, Event, Life, Seat, SeatId, TICK, World, say};
+use super::world::{DirId, Event, Seat, SeatId, TICK, World, say};
 
 /// Ten election timeouts of the longest kind.
 const TEN_TIMEOUTS: u64 = 10 * 20 * TICK;
