@@ -64,14 +64,18 @@ impl World {
         self.start_over(life);
     }
 
-    /// A leader says that this node is no member any more.
-    /// It counts until this node knows a leader: one that was deposed may say so wrongly.
+    /// A leader says at the door that this node is no member any more.
     pub fn removed(&mut self, life: Life, peer: NodeId) {
-        let raft = self.raft_mut(life).expect("a member said hello");
+        self.note_removed(life);
+        self.dial_soon(life, peer);
+    }
+
+    /// It counts until this node knows a leader: one that was deposed may say so wrongly.
+    pub fn note_removed(&mut self, life: Life) {
+        let raft = self.raft_mut(life).expect("only members are removed");
         if raft.core.status().soft_state.leader.is_none() {
             raft.removed = true;
         }
-        self.dial_soon(life, peer);
     }
 
     /// The directory is set aside, and the process comes up again with an empty one.

@@ -8,7 +8,7 @@ use balsa::raft::founding::Stage;
 use balsa::raft::{Index, RoleKind};
 
 use super::linearize::{self, Verdict};
-use super::world::{DirId, Event, Life, Seat, SeatId, TICK, World, say};
+use super::world::{DirId, Event, Seat, SeatId, TICK, World, say};
 
 /// Ten election timeouts of the longest kind.
 const TEN_TIMEOUTS: u64 = 10 * 20 * TICK;
@@ -97,7 +97,6 @@ impl World {
             let next = self.now + TICK;
             self.run_until(next);
             self.discard_hopeless_drafts();
-            self.discard_the_removed();
             if next % 500 < TICK {
                 self.admin_insists();
             }
@@ -141,29 +140,6 @@ impl World {
                 self.counts.discards += 1;
                 self.start_over(life);
             }
-        }
-    }
-
-    /// What an operator does where a removed node will never hear of it: only who leads tells that at the
-    /// door, and the node slept so long that it does not know whoever leads (`srvraft discard`).
-    fn discard_the_removed(&mut self) {
-        let Some(leader) = self.leaders().first().and_then(|life| self.core(*life)) else { return };
-        let leader = leader.status().id;
-        if self.now % 2000 >= TICK {
-            return;
-        }
-        let forgotten = |life: &Life| {
-            self.core(*life).is_some_and(|core| {
-                let status = core.status();
-                status.soft_state.leader.is_none()
-                    && !self.oracle.is_member(status.id)
-                    && !core.membership().members.is_empty()
-                    && !core.membership().contains(leader)
-            })
-        };
-        for life in self.running().into_iter().filter(forgotten).collect::<Vec<_>>() {
-            self.counts.discards += 1;
-            self.start_over(life);
         }
     }
 

@@ -39,14 +39,18 @@ impl World {
     }
 
     /// Whether a process asks to be taken in: it holds no draft and has no cluster, or was told that it
-    /// is no member any more, or was taken in and has heard of no members since.
+    /// is no member any more, or was taken in and has heard of no members since, or knows no leader. The
+    /// real one waits a while before it asks for the last reason: it asks the same, less often.
     fn wants_in(&self, life: Life) -> bool {
         let Some(process) = self.process(life) else { return false };
         match &process.raft {
             None => process.cluster.is_none() && process.founding.record().stage == Stage::Empty,
             Some(raft) => {
                 let core = &raft.core;
-                raft.removed || core.status().removed || core.membership().members.is_empty()
+                raft.removed
+                    || core.status().removed
+                    || core.membership().members.is_empty()
+                    || core.status().soft_state.leader.is_none()
             }
         }
     }
@@ -117,6 +121,15 @@ impl World {
                 self.start_core(life);
             }
             JoinAnswer::Member { .. } => {}
+            JoinAnswer::Removed { why } => {
+                let core = &process.raft.as_ref().expect("it has a cluster").core;
+                // Who has not heard anything since it was taken in knows no term that would protect it, and
+                // has nothing to lose.
+                let told = !core.membership().members.is_empty();
+                let member = told && self.oracle.is_member(process.id);
+                assert!(!member, "{life:?} is a member and told that it was removed: {why}");
+                self.note_removed(life);
+            }
             JoinAnswer::StartOver { why } => {
                 let id = process.id;
                 let member = self.oracle.is_member(id);

@@ -1,15 +1,16 @@
 //! The joiner: asks to be taken into the cluster that exists (`Boot.Join`), as long as this node is in
-//! none, or was removed from its own, or has heard nothing of its members yet. It goes from seed to seed until one names the leader, and stays
-//! with that one while it answers.
+//! none, or was removed from its own, or has heard nothing of its members yet, or has known no leader for
+//! long: it may have been removed while it slept, and followers do not know of whom their leader knows
+//! nothing. It goes from seed to seed until one names the leader, and stays with that one while it answers.
 //!
-//! It decides nothing: the leader says when the node is a member, the founder whether that may be
-//! written down (a founding draft may have been accepted meanwhile).
+//! It decides nothing: the leader says when the node is a member and when it is none any more, the founder
+//! whether that may be written down (a founding draft may have been accepted meanwhile).
 //!
 //! What when full? One question at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
@@ -26,6 +27,13 @@ use super::standing::{Present, Standing};
 
 /// The pause between two questions.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// The same where the answer is most likely that nothing has changed: while a quorum is away, every node
+/// that is left asks.
+const LEADERLESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Election timeouts without a leader that are no election any more.
+const LEADERLESS_ELECTIONS: u32 = 5;
 
 /// For the connection, and for the call.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,7 +60,17 @@ pub struct Joiner {
     turn: usize,
     hints: u32,
     asking: bool,
+    /// When somebody was last asked.
+    asked: Option<Instant>,
+    leaderless: Leaderless,
     said: Said,
+}
+
+/// How long no leader has been known.
+struct Leaderless {
+    since: Instant,
+    /// So long that the node asks whether it is a member.
+    limit: Duration,
 }
 
 /// What was last said of each seat about the wait. Seats are asked in turn, several times a second, and
@@ -80,6 +98,8 @@ pub struct Plan {
     pub dialer: Arc<Dialer>,
     /// What the node says about itself.
     pub standing: Arc<Standing>,
+    /// The longest election timeout.
+    pub election: Duration,
     /// Hears that a cluster has taken this node in.
     pub founder: Recipient<TakenIn>,
     /// Hears that the directory is to be set aside.
@@ -90,7 +110,9 @@ impl Joiner {
     /// A joiner that has nobody to ask yet.
     #[must_use]
     pub fn new(plan: Plan) -> Joiner {
-        let Plan { advertise: address, seeds, dialer, standing, founder, supervisor } = plan;
+        let Plan { advertise: address, seeds, dialer, standing, election, founder, supervisor } =
+            plan;
+        let limit = election * LEADERLESS_ELECTIONS;
         Joiner {
             name: standing.own.name.clone(),
             address,
@@ -104,15 +126,23 @@ impl Joiner {
             turn: 0,
             hints: 0,
             asking: false,
+            asked: None,
+            leaderless: Leaderless { since: Instant::now(), limit },
             said: Said::default(),
         }
     }
 
+    /// Whether a node that belongs to a cluster asks for nothing but its long wait for a leader.
+    fn is_only_leaderless(&self) -> bool {
+        self.standing.present().cluster_id.is_some() && !self.standing.may_be_out()
+    }
+
     /// What to ask, if there is anything to ask for.
-    fn question(&self) -> Option<Join> {
+    fn question(&mut self) -> Option<Join> {
         let present = self.standing.present();
+        let long = self.leaderless.look(&present, Instant::now());
         if present.cluster_id.is_none() && self.heard.cluster.is_none()
-            || present.cluster_id.is_some() && !self.standing.may_be_out()
+            || self.is_only_leaderless() && !long
         {
             return None;
         }
@@ -150,16 +180,27 @@ impl Joiner {
     }
 
     fn ask(&mut self, ctx: &mut Context<Self>) {
-        if self.asking {
-            return;
-        }
+        // Each time, or a leader that was known between two questions would be missed.
         let Some(join) = self.question() else {
             self.leader = None;
             self.said = Said::default();
             return;
         };
+        if self.asking {
+            return;
+        }
+        if self.is_only_leaderless() {
+            let lately = self.asked.is_some_and(|at| at.elapsed() < LEADERLESS_PAUSE);
+            if lately && self.hints == 0 {
+                return;
+            }
+            let own = self.name.clone();
+            let why = "it has known no leader for long, and asks whether it is still a member";
+            self.say(&own, format!("{own}: {why}"));
+        }
         let Some(seat) = self.next_seat() else { return };
         self.asking = true;
+        self.asked = Some(Instant::now());
         let (dialer, standing) = (Arc::clone(&self.dialer), Arc::clone(&self.standing));
         let own = ctx.address();
         actix_rt::spawn(async move {
@@ -183,9 +224,10 @@ impl Joiner {
 
     fn heed(&mut self, leader: LeaderHint, answer: JoinAnswer) {
         self.hints = 0;
+        let name = leader.name.clone();
         match answer {
             JoinAnswer::Wait { why } => {
-                self.say(&leader.name, format!("{} says: {why}", leader.name));
+                self.say(&name, format!("{name} says: {why}"));
                 self.leader = Some(leader);
             }
             JoinAnswer::Member { cluster } => {
@@ -193,17 +235,37 @@ impl Joiner {
                 if self.standing.present().cluster_id.is_none() {
                     // Once for each answer, and the founder ignores what does not fit.
                     self.founder.deliver(TakenIn { cluster_id: cluster });
+                } else {
+                    self.say(&name, format!("{name} leads, and says that this node is a member"));
                 }
             }
+            JoinAnswer::Removed { why } => {
+                self.standing.note_removed(&format!("{name}, which leads it, says so"));
+                self.say(&name, format!("{name} says: {why}"));
+                self.leader = Some(leader);
+            }
             JoinAnswer::StartOver { why } => {
-                let leads = self.standing.present().soft_state.role == RoleKind::Leader;
-                if self.standing.may_be_out() && !leads {
-                    tracing::warn!("{} says: {why}", leader.name);
+                let present = self.standing.present();
+                let leads = present.soft_state.role == RoleKind::Leader;
+                let long = self.leaderless.look(&present, Instant::now());
+                if (self.standing.may_be_out() || long) && !leads {
+                    tracing::warn!("{name} says: {why}");
                     // One for each answer, and the supervisor ignores repeats.
                     self.supervisor.deliver(StartOver { reason: "removed".into() });
                 }
             }
         }
+    }
+}
+
+impl Leaderless {
+    /// Looks whether a leader is known now, which begins the wait anew; whether it has been long. Without
+    /// a cluster there is nothing to wait for.
+    fn look(&mut self, present: &Present, now: Instant) -> bool {
+        if present.soft_state.leader.is_some() || present.cluster_id.is_none() {
+            self.since = now;
+        }
+        now.duration_since(self.since) >= self.limit
     }
 }
 
@@ -299,7 +361,34 @@ impl Handler<Asked> for Joiner {
 
 #[cfg(test)]
 mod tests {
+    use super::super::standing::Own;
     use super::*;
+    use crate::kv;
+    use crate::raft::{Boot, ClusterId, NodeId, SoftState};
+
+    #[test]
+    fn a_member_asks_only_after_long_without_a_leader() {
+        let own = Own { name: "raft-3".to_owned(), node_id: NodeId(3), boot: Boot(1) };
+        let standing = Standing::new(own, kv::Store::new().view(), 0);
+        let begun = Instant::now();
+        let at = |seconds: u64| begun + Duration::from_secs(seconds);
+        let mut leaderless = Leaderless { since: begun, limit: Duration::from_secs(5) };
+        let mut look = |cluster: bool, leader: bool, seconds: u64| {
+            let former = standing.present();
+            let soft_state = SoftState { leader: leader.then_some(NodeId(1)), ..former.soft_state };
+            let cluster_id = cluster.then_some(ClusterId(7));
+            let present = Present { cluster_id, soft_state, ..Present::clone(&former) };
+            leaderless.look(&present, at(seconds))
+        };
+        assert!(!look(false, false, 60), "a founding may take its time");
+        assert!(!look(true, false, 61));
+        assert!(!look(true, false, 64));
+        assert!(look(true, false, 65), "five seconds");
+        assert!(look(true, false, 99), "and as long as it lasts");
+        assert!(!look(true, true, 100), "an answer that comes now is of no use any more");
+        assert!(!look(true, false, 101));
+        assert!(look(true, false, 105));
+    }
 
     #[test]
     fn seats_that_fail_in_turn_are_spoken_of_once_each() {

@@ -276,6 +276,7 @@ fn start(prepared: Prepared, resolver: Resolver) -> Result<(), Failure> {
         seeds: founder::seeds(&config),
         dialer: Arc::clone(&dialer),
         standing: Arc::clone(&standing),
+        election: config.tick * config.raft.election_ticks.1,
         founder: joiner_founder.recipient(),
         supervisor: supervisor.clone().recipient(),
     }));

@@ -348,13 +348,17 @@ impl Service for NodeService {
 
     fn dispatch(&self, peer: &Arc<Peer>, calls: Vec<Call>) {
         let member = self.member.load_full();
-        let withheld = self.standing.agreement.refusal();
+        let removed = self.standing.no_member();
+        let withheld = removed.clone().or_else(|| self.standing.agreement.refusal());
         let mut proposals = Vec::new();
         let mut reads = Vec::new();
         for call in calls {
-            if let Some(refusal) = &withheld
-                && is_kv(call.method)
-            {
+            let refusal = match call.method {
+                Method::ClusterMembers => &removed,
+                method if is_kv(method) => &withheld,
+                _ => &None,
+            };
+            if let Some(refusal) = refusal {
                 call.reply.refuse(refusal.clone());
                 continue;
             }

@@ -172,9 +172,17 @@ impl Standing {
         self.removed.load().is_some()
     }
 
-    /// Whether a node that belongs to a cluster has reason to ask whether it is a member: it was removed, as
-    /// far as it knows; or it was taken in and has heard of no members since, for if it was removed before
-    /// it could, nobody will tell it.
+    /// The refusal of a node that was removed, if this one was: what it holds, and whom it takes for members,
+    /// is of then.
+    #[must_use]
+    pub fn no_member(&self) -> Option<Refusal> {
+        let whence = self.removed.load_full()?;
+        Some(Refusal::new(Code::Unavailable, self.removed_sentence(&whence)))
+    }
+
+    /// Whether a node that belongs to a cluster has reason to ask at once whether it is a member: it was
+    /// removed, as far as it knows; or it was taken in and has heard of no members since, for if it was
+    /// removed before it could, nobody will tell it.
     #[must_use]
     pub fn may_be_out(&self) -> bool {
         self.is_removed() || self.present.load().membership.members.is_empty()
@@ -279,9 +287,12 @@ mod tests {
         assert!(standing.is_removed());
         let why = standing.not_serving().unwrap();
         assert!(why.message.starts_with("raft-3 was removed from the cluster (raft-1"), "{why}");
+        let refusal = standing.no_member().unwrap();
+        assert_eq!((refusal.code, &refusal.message), (Code::Unavailable, &why.message));
         // The one who said so had been deposed without knowing it.
         led_by(&standing, Some(NodeId(2)));
         assert_eq!((standing.is_removed(), standing.waiting()), (false, None));
+        assert_eq!(standing.no_member(), None);
         standing.note_removed("raft-1, which leads it, says so");
         assert!(!standing.is_removed(), "who knows a leader does not heed it");
     }

@@ -101,14 +101,16 @@ impl Client {
         if !all.iter().any(|(_, status)| status.is_ok()) {
             return all;
         }
-        let answers = all.iter().map(|(_, status)| status);
         // What is not asked for in vain is not counted as a refusal.
         let may_ask = Method::ClusterMembers.allows(self.role);
-        let members = match may_ask && founded(answers) {
-            true => self.members().await.map(|reply| reply.members).unwrap_or_default(),
-            // Nobody could tell, however long we ask.
-            false => Vec::new(),
-        };
+        let mut members = Vec::new();
+        // Whoever has just answered: a node that was removed does not tell, and of others nobody knows.
+        for (node, _) in all.iter().filter(|(_, status)| may_ask && founded([status])) {
+            if let Ok(reply) = self.members_at(&node.address).await {
+                members = reply.members;
+                break;
+            }
+        }
         let seen = |name: &str| all.iter().any(|(node, _)| node.name.as_deref() == Some(name));
         let silent = all.iter().filter(|(_, status)| status.is_err());
         let silent: Vec<String> = silent.map(|(node, _)| node.address.clone()).collect();

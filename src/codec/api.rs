@@ -32,7 +32,8 @@ pub enum Code {
     UnknownMethod,
     /// The deadline passed before the call was begun. Nothing happened.
     DeadlineExceeded,
-    /// The node has not joined a cluster yet, or is stopping. Nothing happened; try another node.
+    /// The node has not joined a cluster yet, was removed from it, or is stopping. Nothing happened; try
+    /// another node.
     Unavailable,
     /// The peer is not who the caller thinks, or of another cluster. Nothing happened.
     WrongPeer,

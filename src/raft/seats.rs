@@ -23,7 +23,10 @@
 //!   remembers: a process that starts over and over must not fill the log.
 //! * **A retired seat** ([`Membership::retired`]) is not given before this leader has counted
 //!   [`SeatOptions::retirement_ticks`], or an admin asked for it.
-//! * **A removed node** that asks with its old directory is told to start over, when its seat is free.
+//! * **A removed node** that asks with its old directory is told so, and to start over when its seat is free. Only
+//!   if that is a fact: the members that it is not among are committed, by a leader whose term is no older than any
+//!   that the asker knows. A member that was added later heard of that from a later term, so that a deposed leader
+//!   tells no member anything.
 //! * **A learner beside a voter that is heard again** goes, when it is silent itself. If both are heard,
 //!   two processes run under one name: both stay as they are, and it is said.
 //! * **A learner that stays silent** stays a member, since it counts for nothing; it is said
@@ -107,7 +110,7 @@ pub struct Join {
     #[serde(default)]
     pub cluster: Option<ClusterId>,
     /// The newest term it knows. A leader of a lower one knows less about the members than the asker,
-    /// and never tells it to start over.
+    /// and never tells it that it was removed, or to start over.
     #[serde(default)]
     pub term: Term,
 }
@@ -124,6 +127,12 @@ pub enum JoinAnswer {
     /// Not now; to be asked again.
     Wait {
         /// Why, in one sentence for a person.
+        why: String,
+    },
+    /// The asker's directory is of a member that was removed, and its seat is not to be had now; to be
+    /// asked again.
+    Removed {
+        /// Why the seat is not to be had, in one sentence for a person.
         why: String,
     },
     /// The asker's directory is of a member that was removed: it is to be set aside, so that the node
@@ -259,14 +268,20 @@ impl Seats {
             at: self.now,
         };
         self.listen(&join.name, asker);
+        if join.cluster.is_some() && join.term > view.term {
+            return wait(format!(
+                "node {} knows a newer term than the leader; a later leader can tell whether it was removed",
+                join.id
+            ));
+        }
+        let removed = join.cluster.is_some() && view.settled;
         match self.obstacle(&join.name, join.id, view) {
+            Some(why) if removed => JoinAnswer::Removed { why },
             Some(why) => wait(why),
             None if join.cluster.is_none() => {
                 wait(format!("{} is about to be taken in", join.name))
             }
-            None if !view.settled || join.term > view.term => {
-                wait("the members are changing".to_owned())
-            }
+            None if !removed => wait("the members are changing".to_owned()),
             None => JoinAnswer::StartOver {
                 why: format!(
                     "node {} was removed from the cluster, and its seat {} is free: it starts over \

@@ -90,7 +90,7 @@ impl World {
     fn why(&mut self, join: &Join) -> String {
         match self.ask(join) {
             JoinAnswer::Wait { why } => why,
-            other => panic!("no reason to wait: {other:?}"),
+            other => panic!("no mere reason to wait: {other:?}"),
         }
     }
 
@@ -355,25 +355,56 @@ fn a_removed_node_starts_over_when_its_seat_is_free() {
     let mut world = World::of(4);
     world.carry_out(&MembershipChange::Remove { id: n(4) });
     let old = Join { cluster: Some(OURS), term: Term(5), ..join(4, 4) };
-    assert!(matches!(world.ask(&old), JoinAnswer::Wait { .. }), "nobody has looked yet");
+    assert!(matches!(world.ask(&old), JoinAnswer::Removed { .. }), "nobody has looked yet");
     world.settled = false;
     assert!(matches!(world.ask_and_find(&old, 4), JoinAnswer::Wait { .. }), "no fact yet");
     world.settled = true;
     let newer = Join { term: Term(6), ..old.clone() };
-    assert!(matches!(world.ask(&newer), JoinAnswer::Wait { .. }), "it knows more than we do");
+    assert!(world.why(&newer).contains("knows a newer term"), "it knows more than we do");
     assert!(matches!(world.ask(&old), JoinAnswer::StartOver { .. }));
     assert_eq!(world.next(100), None, "its old directory is never taken in (M7)");
 
     let mut world = World::of(4);
     world.carry_out(&MembershipChange::Retire { id: n(4) });
-    assert!(matches!(world.ask_and_find(&old, 4), JoinAnswer::Wait { .. }), "retired");
+    match world.ask_and_find(&old, 4) {
+        JoinAnswer::Removed { why } => assert!(why.contains("is retired"), "{why}"),
+        other => panic!("retired: {other:?}"),
+    }
+}
+
+/// Whoever asks because it has known no leader for long may be a member.
+#[test]
+fn only_who_is_no_member_by_a_fact_is_told_that_it_was_removed() {
+    let mut world = World::of(3);
+    let old = |seat: u64, id: u64, term: u64| Join {
+        cluster: Some(OURS),
+        term: Term(term),
+        ..join(seat, id)
+    };
+    for term in [0, 5, 6, 99] {
+        assert_eq!(world.ask(&old(2, 2, term)), JoinAnswer::Member { cluster: OURS });
+        assert!(world.seats.seats.is_empty(), "a member's question leaves no trace");
+        assert!(world.with(|seats, view| seats.ask(view)).is_empty(), "and asks nobody");
+    }
+    // Whatever is in its way: taken, or retired, or nobody has looked.
+    let says_removed = |answer| matches!(answer, JoinAnswer::Removed { .. });
+    assert!(says_removed(world.ask(&old(3, 77, 5))), "its seat is taken");
+    for (settled, term) in [(false, 5), (true, 6), (false, 6)] {
+        world.settled = settled;
+        for seat in [3, 4] {
+            let answer = world.ask_and_find(&old(seat, 77, term), 77);
+            assert!(matches!(answer, JoinAnswer::Wait { .. }), "{settled} {term}: {answer:?}");
+        }
+    }
+    world.settled = true;
+    assert!(!says_removed(world.ask(&join(3, 78))), "an empty directory was never a member's");
 }
 
 #[test]
 fn a_removed_node_waits_while_another_one_lives_in_its_seat() {
     let mut world = World::of(3);
     let old = Join { cluster: Some(OURS), term: Term(5), ..join(3, 77) };
-    assert!(matches!(world.ask_and_find(&old, 77), JoinAnswer::Wait { .. }));
+    assert!(matches!(world.ask_and_find(&old, 77), JoinAnswer::Removed { .. }));
     world.silent.insert(n(3));
     assert!(matches!(world.ask_and_find(&old, 77), JoinAnswer::StartOver { .. }));
 }
