@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use balsa::client::ErrorKind;
+
 use crate::harness::load::Load;
 use crate::harness::proxy::Proxy;
 use crate::harness::{Cluster, PATIENCE, until};
@@ -110,4 +112,18 @@ fn clients_leave_a_paused_leader_as_soon_as_there_is_another() {
     let gap = account.longest_gap();
     assert!(gap < NOTICED, "{gap:?}");
     println!("proved: writes went on {gap:.2?} after their leader had been paused");
+}
+
+#[test]
+fn a_paused_node_is_not_said_to_have_stopped() {
+    let cluster = Cluster::start(3);
+    let leader = cluster.wait_for_leader();
+    let follower = cluster.other_than(leader);
+    let admin = cluster.admin();
+    let address = &cluster.nodes[follower].address;
+    cluster.wait(admin.status(address)).expect("an answer");
+    cluster.nodes[follower].freeze();
+    let told = cluster.wait(admin.stop(address)).expect_err("nobody knows");
+    assert_eq!(told.kind, ErrorKind::Unknown, "{told}");
+    cluster.nodes[follower].thaw();
 }

@@ -42,7 +42,7 @@ impl File {
     }
 
     /// The lines before the block of unit tests; none in a file that holds nothing but tests. What the
-    /// attribute keeps for tests in the middle of a file, such as `mod tests;` or a method, ends nothing.
+    /// attribute keeps for tests in the middle of a file, such as `mod tests;` or an `impl`, ends nothing.
     pub(crate) fn shipped(&self) -> &str {
         let tests_only = self.path.contains("/tests/") || self.path.ends_with("/tests.rs");
         if self.path.starts_with("src/") && tests_only {
@@ -51,7 +51,9 @@ impl File {
         let begins_block = |at: &usize| {
             let (before, from_here) = self.text.split_at(*at);
             let next = from_here.lines().nth(1).unwrap_or_default();
-            (before.is_empty() || before.ends_with('\n')) && !next.ends_with(';')
+            (before.is_empty() || before.ends_with('\n'))
+                && next.starts_with("mod ")
+                && next.ends_with('{')
         };
         let mut marks = self.text.match_indices("#[cfg(test)]").map(|(at, _)| at);
         let end = marks.find(begins_block).unwrap_or(self.text.len());

@@ -236,6 +236,7 @@ impl Joiner {
                     // Once for each answer, and the founder ignores what does not fit.
                     self.founder.deliver(TakenIn { cluster_id: cluster });
                 } else {
+                    self.standing.note_member();
                     self.say(&name, format!("{name} leads, and says that this node is a member"));
                 }
             }

@@ -66,7 +66,9 @@ fn seat(certs: &Path, name: &str) -> Result<Arc<Tls>, String> {
 }
 
 async fn dial(tls: Arc<Tls>, wanted: &Probe) -> Result<Connection, DialError> {
-    let dialer = Dialer::new(tls, Limits::default());
+    // How long a node may be silent is for whoever asks to say.
+    let limits = Limits { silence: wanted.timeout, ..Limits::default() };
+    let dialer = Dialer::new(tls, limits);
     let hello = Hello::client(dialer.identity());
     let expect = Expect::Node(wanted.name.clone());
     dialer.dial(&wanted.address.to_string(), expect, hello, wanted.timeout).await

@@ -165,6 +165,11 @@ impl Standing {
         }
     }
 
+    /// A leader says that this node is a member: who said otherwise had been deposed, or is about to remove it.
+    pub fn note_member(&self) {
+        self.removed.store(None);
+    }
+
     /// Whether this node has been removed from its cluster, as far as it knows: then it asks to be taken
     /// in, and does not serve.
     #[must_use]
@@ -295,6 +300,10 @@ mod tests {
         assert_eq!(standing.no_member(), None);
         standing.note_removed("raft-1, which leads it, says so");
         assert!(!standing.is_removed(), "who knows a leader does not heed it");
+        led_by(&standing, None);
+        standing.note_removed("raft-1, which leads it, says so");
+        standing.note_member();
+        assert_eq!((standing.is_removed(), standing.waiting()), (false, None));
     }
 
     #[test]

@@ -240,7 +240,10 @@ impl Client {
                         Error::unknown("the node is stopping, but was still there at the deadline")
                     });
                 }
-                Err(CallError::Lost(_)) if !left().is_zero() => {
+                // Only an end that the node made: one that is paused or cut off may have heard nothing.
+                Err(CallError::Lost(reason))
+                    if reason.is_by_the_other_side() && !left().is_zero() =>
+                {
                     told = true;
                     tokio::time::sleep(LOOK.min(left())).await;
                 }
@@ -278,7 +281,9 @@ impl<N: Network> Inner<N> {
         let slow = method == Method::NodeSnapshot;
         let first = if slow { self.timeout } else { attempt(self.timeout).min(self.timeout) };
         let mut called = self.tell(address, method, args, first).await;
-        if let Err(Trouble::Unresolved(_) | Trouble::Lost(_)) = called {
+        if let Err(Trouble::Unresolved(_) | Trouble::Lost(_)) = called
+            && !slow
+        {
             let left = deadline.saturating_duration_since(Instant::now());
             called = self.tell(address, method, args, left).await;
         }

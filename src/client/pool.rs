@@ -140,6 +140,10 @@ pub(super) fn not_answered(error: CallError) -> Trouble {
         CallError::NotSent(NotSent::Arguments(_)) => {
             Trouble::Refused(Refusal::new(Code::BadRequest, error.to_string()))
         }
+        // That is about this client's own calls.
+        CallError::NotSent(NotSent::Busy) => {
+            Trouble::Refused(Refusal::new(Code::Busy, error.to_string()))
+        }
         CallError::NotSent(_) => Trouble::NotReached { why: error.to_string(), distrust: None },
         CallError::Lost(reason) => Trouble::Lost(reason.to_string()),
         CallError::TimedOut(_) | CallError::BadReply(_) => Trouble::Unresolved(error.to_string()),

@@ -1,6 +1,6 @@
 //! One call, carried through hints, failures and back-off to its deadline.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::network::{Distrust, Network, Trouble};
-use super::route::{Plan, Route};
+use super::route::{Plan, Route, Suspects};
 use crate::codec;
 use crate::codec::api::{Code, LeaderHint, Refusal};
 use crate::rpc::{Backoff, Method};
@@ -21,8 +21,8 @@ const DELAY_MIN: Duration = Duration::from_millis(20);
 /// Longest delay between two rounds.
 const DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// An attempt at an address that gave no sign of life a moment ago, as long as others may know better: long
-/// enough for a connection and an answer, if it is there again.
+/// The next attempt at an address that gave no sign of life a moment ago, as long as others may know better: long
+/// enough for a connection and an answer, if it is there again. Doubles each time, for it may only be far away.
 const SUSPECT: Duration = Duration::from_millis(500);
 
 /// What a client knows of its cluster, and how it gets there.
@@ -65,8 +65,8 @@ struct History {
     writes: bool,
     /// The last trouble at each address.
     by_address: BTreeMap<String, String>,
-    /// Addresses that gave no sign of life when they were last tried.
-    suspects: BTreeSet<String>,
+    /// Addresses that gave no sign of life when they were last tried, and how long the next attempt may take.
+    suspects: Suspects,
     /// True if an attempt may have been, or may still be, carried out.
     unresolved: bool,
     /// True if any node answered anything.
@@ -123,12 +123,11 @@ impl<N: Network> Reach<N> {
             };
             history.round.0 += 1;
             let leads = history.hinted.as_ref() == Some(&address) || self.route().leads(&address);
-            let hurry = history.suspects.contains(&address)
-                && self.route().has_better_than(&history.suspects);
+            let hurry = history.suspects.get(&address).copied();
+            let hurry = hurry.filter(|_| self.route().has_better_than(&history.suspects));
             let timeout = match job.slow && leads {
                 true => left,
-                false if hurry => left.min(self.attempt).min(SUSPECT),
-                false => left.min(self.attempt),
+                false => left.min(self.attempt).min(hurry.unwrap_or(self.attempt)),
             };
             let called = self.network.call(&address, job.method, job.args.clone(), timeout).await;
             let trouble = match called.map(|bytes| codec::decode_shared::<R>(&bytes)) {
@@ -142,10 +141,12 @@ impl<N: Network> Reach<N> {
                 Err(trouble) => trouble,
             };
             self.route().not_led_at(&address);
-            match trouble.is_suspect() {
-                true => history.suspects.insert(address.clone()),
-                false => history.suspects.remove(&address),
-            };
+            if trouble.is_suspect() {
+                let patience = history.suspects.entry(address.clone()).or_insert(SUSPECT / 2);
+                *patience = patience.saturating_mul(2);
+            } else {
+                history.suspects.remove(&address);
+            }
             match trouble {
                 Trouble::NotReached { why, distrust } => {
                     self.note(&mut history, &address, &why);

@@ -7,7 +7,8 @@
 //! that gave no sign of life are suspects: they come last, and no hint leads back to them, for those who
 //! live will elect another leader and name it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Hints followed in one round.
 pub(super) const HINTS_MAX: u32 = 3;
@@ -25,6 +26,10 @@ pub(super) struct Route {
     leader: Option<String>,
     redirect: bool,
 }
+
+/// Addresses that gave no sign of life when one operation tried them last, and how long it may take to try them
+/// again.
+pub(super) type Suspects = BTreeMap<String, Duration>;
 
 /// One operation's way.
 #[derive(Clone, Debug, Default)]
@@ -78,9 +83,9 @@ impl Route {
     }
 
     /// Whether an address that is no suspect is known.
-    pub(super) fn has_better_than(&self, suspects: &BTreeSet<String>) -> bool {
+    pub(super) fn has_better_than(&self, suspects: &Suspects) -> bool {
         let learned = self.learned.iter().filter(|_| self.redirect);
-        self.endpoints.iter().chain(learned).any(|address| !suspects.contains(address))
+        self.endpoints.iter().chain(learned).any(|address| !suspects.contains_key(address))
     }
 
     /// Nothing answers at this address as seen from here (the names inside a Kubernetes cluster do not
@@ -96,10 +101,10 @@ impl Plan {
         &mut self,
         route: &Route,
         want_leader: bool,
-        suspects: &BTreeSet<String>,
+        suspects: &Suspects,
     ) -> Option<String> {
         let follows = self.hints < HINTS_MAX && route.redirect;
-        let hint = self.hint.take().filter(|hint| follows && !suspects.contains(hint));
+        let hint = self.hint.take().filter(|hint| follows && !suspects.contains_key(hint));
         if let Some(hint) = hint {
             self.hints += 1;
             self.tried.insert(hint.clone());
@@ -112,7 +117,8 @@ impl Plan {
             .chain(learned)
             .filter(|address| !self.tried.contains(*address));
         let mut last = untried.clone();
-        let next = untried.find(|address| !suspects.contains(*address)).or_else(|| last.next())?;
+        let next =
+            untried.find(|address| !suspects.contains_key(*address)).or_else(|| last.next())?;
         self.tried.insert(next.clone());
         Some(next.clone())
     }
@@ -145,8 +151,12 @@ mod tests {
         walk_past(plan, route, &[])
     }
 
+    fn all(suspects: &[&str]) -> Suspects {
+        suspects.iter().map(|address| ((*address).to_owned(), Duration::ZERO)).collect()
+    }
+
     fn walk_past(plan: &mut Plan, route: &Route, suspects: &[&str]) -> Vec<String> {
-        let suspects = suspects.iter().map(|address| (*address).to_owned()).collect();
+        let suspects = all(suspects);
         std::iter::from_fn(|| plan.next(route, true, &suspects)).collect()
     }
 
@@ -166,7 +176,7 @@ mod tests {
         let (route, mut plan) = (route(), Plan::default());
         let mut steps = Vec::new();
         // a and b each say that the other leads.
-        while let Some(address) = plan.next(&route, true, &BTreeSet::new()) {
+        while let Some(address) = plan.next(&route, true, &Suspects::new()) {
             plan.hinted(if address == "a" { "b".into() } else { "a".into() });
             steps.push(address);
             assert!(steps.len() < 20, "{steps:?}");
@@ -203,10 +213,9 @@ mod tests {
         assert_eq!(walk_past(&mut plan, &route, &["a"]), ["b", "c", "a"]);
         plan.begin_round();
         assert_eq!(walk_past(&mut plan, &route, &["a", "b", "c"]), ["a", "b", "c"]);
-        let suspects = |all: &[&str]| all.iter().map(|address| (*address).to_owned()).collect();
-        assert!(route.has_better_than(&suspects(&["a", "b"])));
-        assert!(!route.has_better_than(&suspects(&["a", "b", "c"])));
+        assert!(route.has_better_than(&all(&["a", "b"])));
+        assert!(!route.has_better_than(&all(&["a", "b", "c"])));
         route.learn("d");
-        assert!(route.has_better_than(&suspects(&["a", "b", "c"])));
+        assert!(route.has_better_than(&all(&["a", "b", "c"])));
     }
 }

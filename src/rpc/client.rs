@@ -70,9 +70,24 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct Calls {
-    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    waiting: HashMap<u64, Waiting>,
     /// Set when no more calls are taken.
     over: Option<CloseReason>,
+}
+
+/// A call that has no answer yet.
+struct Waiting {
+    caller: oneshot::Sender<Answer>,
+    /// Bytes of its arguments.
+    bytes: usize,
+}
+
+impl Calls {
+    /// Bytes of the calls that wait; none if nobody waits.
+    fn unanswered_bytes(&self) -> Option<usize> {
+        let bytes = || self.waiting.values().map(|waiting| waiting.bytes).sum();
+        (!self.waiting.is_empty()).then(bytes)
+    }
 }
 
 enum Answer {
@@ -187,8 +202,9 @@ impl Shared {
         }
     }
 
-    /// Asks for a sign of life: what every node answers at once, whatever else it cannot do. Nobody waits for
-    /// the answer; that something arrives is all that counts. False if there is no room for the question.
+    /// Asks for a sign of life: what every node answers by itself, whatever else it cannot do. Nobody waits for
+    /// the answer; that something arrives is all that counts. False if there is no room for the question: a server
+    /// that has as many calls in flight as it takes does not read another.
     fn ask(&self) -> bool {
         let Ok(slot) = self.slots.try_acquire() else { return false };
         if self.outbox.queued() >= self.limits.queued_bytes {
@@ -215,13 +231,13 @@ impl Shared {
         let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1);
         let left = u32::try_from(left).unwrap_or(u32::MAX);
         let seq = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
+        let (caller, receiver) = oneshot::channel();
         {
             let mut calls = self.calls();
             if let Some(reason) = &calls.over {
                 return Err(CallError::NotSent(NotSent::Closed(reason.clone())));
             }
-            calls.waiting.insert(seq, sender);
+            calls.waiting.insert(seq, Waiting { caller, bytes });
         }
         let place = Place { shared: self, seq, heard: self.silence.now(), _slot: slot };
         if !self.outbox.push(&Head::request(method, seq, left), args) {

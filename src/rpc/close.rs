@@ -84,6 +84,18 @@ impl CloseReason {
         matches!(self, CloseReason::Announced(_))
     }
 
+    /// Whether the other side, or its system, has ended it.
+    #[must_use]
+    pub fn is_by_the_other_side(&self) -> bool {
+        matches!(
+            self,
+            CloseReason::Announced(_)
+                | CloseReason::Ended
+                | CloseReason::Failed(_)
+                | CloseReason::Alert(..)
+        )
+    }
+
     /// The reason that an error of the stream gives.
     pub(super) fn of_error(error: &io::Error) -> CloseReason {
         use rustls::Error::AlertReceived;

@@ -113,7 +113,7 @@ async fn read<R: AsyncRead + Unpin>(
     shared: &Shared,
     peer: &Arc<Peer>,
     source: &mut Source<R>,
-    vigil: Vigil,
+    mut vigil: Vigil,
 ) -> End {
     let limits = &shared.limits;
     let link = &peer.link;

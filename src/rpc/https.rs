@@ -168,8 +168,8 @@ enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Renewing {
     No,
-    /// As soon as no request is on its way.
-    Due,
+    /// As soon as no request is on its way, since then.
+    Due(Instant),
     Begun,
 }
 
@@ -198,7 +198,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: Watched<S>,
     state: &Arc<Mutex<State>>,
     identity: &Identity,
-    vigil: Vigil,
+    mut vigil: Vigil,
     refuse: &(dyn Fn(Reason, &str) + Send + Sync),
 ) {
     let of = |what: &str| format!("the scrape of {identity}: {what}");
@@ -216,13 +216,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         .max_header_size(limits.head_bytes);
     let mut conversation = pin!(http.serve_connection(TokioIo::new(stream), service));
     let expires = vigil.expires();
-    let mut verdict = pin!(vigil.verdict());
     let mut renewing = Renewing::No;
     let mut looks = tokio::time::interval(LOOK);
     loop {
         // What was asked is answered; then it ends, and the next scrape makes another. A request that has begun
-        // to arrive, or is to arrive on a connection made for it, would be lost: hyper closes on it.
-        if renewing == Renewing::Due && now(state).stage != Stage::Head {
+        // to arrive, or is to arrive on a connection made for it, would be lost: hyper closes on it. It has its own
+        // deadline, and whoever has begun the next one each time is not waited for any longer.
+        if let Renewing::Due(since) = renewing
+            && (now(state).stage != Stage::Head || since.elapsed() > limits.head)
+        {
             conversation.as_mut().graceful_shutdown();
             renewing = Renewing::Begun;
         }
@@ -234,11 +236,14 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 return;
             }
-            verdict = &mut verdict, if renewing == Renewing::No => match verdict {
+            verdict = vigil.verdict() => match verdict {
                 Verdict::Distrusted(reason, why) => {
                     return refuse(reason, &of(&format!("it is no longer trusted: {why}")));
                 }
-                Verdict::Renew => renewing = Renewing::Due,
+                Verdict::Renew if renewing == Renewing::No => {
+                    renewing = Renewing::Due(Instant::now());
+                }
+                Verdict::Renew => {}
             },
             _ = looks.tick() => {
                 if expires.is_some_and(|end| unix_now() > end) {

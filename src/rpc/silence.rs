@@ -85,16 +85,28 @@ impl Listening {
     /// Looks without anything after which a sign of life is asked for.
     const QUIET: u32 = 2;
 
-    /// Looks once: how often something has arrived, and whether a call waits. `ask` asks for a sign of life;
-    /// false if it could not. True: there is nobody.
-    pub(super) fn look(&mut self, heard: u64, waiting: bool, ask: impl FnOnce() -> bool) -> bool {
-        if heard != self.heard || !waiting {
+    /// Bytes that may still be on their way at each further look: the question comes behind them. A line that
+    /// carries less, 128 KiB a second by default, is as good as none.
+    const BYTES: usize = 32 << 10;
+
+    /// Looks once: how often something has arrived, and how many bytes were sent that wait for an answer, if
+    /// anybody waits. `ask` asks for a sign of life; false if it could not. True: there is nobody.
+    pub(super) fn look(
+        &mut self,
+        heard: u64,
+        waiting: Option<usize>,
+        ask: impl FnOnce() -> bool,
+    ) -> bool {
+        let Some(bytes) = waiting.filter(|_| heard == self.heard) else {
             *self = Listening { heard, ..Listening::default() };
             return false;
-        }
+        };
         self.quiet += 1;
         match self.asked {
-            Some(at) => self.quiet - at >= Self::LOOKS - Self::QUIET,
+            Some(at) => {
+                let on_their_way = u32::try_from(bytes / Self::BYTES).unwrap_or(u32::MAX);
+                self.quiet - at >= (Self::LOOKS - Self::QUIET).saturating_add(on_their_way)
+            }
             None => {
                 if self.quiet >= Self::QUIET && ask() {
                     self.asked = Some(self.quiet);
@@ -123,7 +135,7 @@ mod tests {
     #[test]
     fn a_sign_of_life_is_asked_for_before_somebody_is_given_up() {
         let (mut listening, asked) = (Listening::default(), std::cell::Cell::new(0));
-        let mut look = |heard: u64, waiting: bool, room: bool| {
+        let mut look = |heard: u64, waiting: Option<usize>, room: bool| {
             let ask = || {
                 asked.set(asked.get() + u32::from(room));
                 room
@@ -131,22 +143,32 @@ mod tests {
             listening.look(heard, waiting, ask)
         };
         for _ in 0..20 {
-            assert!(!look(7, false, true), "nobody waits");
+            assert!(!look(7, None, true), "nobody waits");
         }
         for heard in 8..20 {
-            assert!(!look(heard, true, true), "something comes");
+            assert!(!look(heard, Some(9), true), "something comes");
         }
         assert_eq!(asked.get(), 0, "so nothing needs to be asked");
         for _ in 0..20 {
-            assert!(!look(20, true, false), "nothing is proved without a question");
+            assert!(!look(20, Some(9), false), "nothing is proved without a question");
         }
         let mut looks = 1;
-        while !look(20, true, true) {
+        while !look(20, Some(9), true) {
             looks += 1;
         }
         assert_eq!((asked.get(), looks), (1, Listening::LOOKS - Listening::QUIET + 1));
-        assert!(!look(21, true, true), "it lives");
-        let ended = (2..20).find(|_| look(21, true, true));
+        assert!(!look(21, Some(9), true), "it lives");
+        let ended = (2..20).find(|_| look(21, Some(9), true));
         assert_eq!((asked.get(), ended), (2, Some(Listening::LOOKS + 1)));
+    }
+
+    #[test]
+    fn what_is_on_its_way_has_time_to_arrive() {
+        let looks = |bytes: usize| {
+            let mut listening = Listening::default();
+            (1..).find(|_| listening.look(0, Some(bytes), || true))
+        };
+        assert_eq!(looks(100), Some(Listening::LOOKS));
+        assert_eq!(looks(1 << 20), Some(Listening::LOOKS + 32));
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum Fault {
     Hang,
     /// Nothing at all comes from there.
     Silent,
+    /// It takes so long to get there and back; nothing comes within less.
+    Far(Duration),
 }
 
 #[derive(Default)]
@@ -156,6 +158,10 @@ impl Network for Fake {
         let fault = once.or_else(|| always.map(|(_, fault)| fault.clone()));
         let lost = || Err(Trouble::Lost("connection lost".into()));
         let not_reached = |distrust| Err(Trouble::NotReached { why: "nobody".into(), distrust });
+        let fault = match fault {
+            Some(Fault::Far(time)) => (timeout < time).then_some(Fault::Silent),
+            other => other,
+        };
         let hang = matches!(fault, Some(Fault::Hang));
         let result = match fault {
             None => world.execute(address, method, &args),
@@ -165,7 +171,7 @@ impl Network for Fake {
             }
             Some(Fault::LoseRequest) => lost(),
             Some(Fault::Hang) => Err(Trouble::Unresolved("no answer in time".into())),
-            Some(Fault::Silent) => {
+            Some(Fault::Silent | Fault::Far(_)) => {
                 world.silences.push(timeout);
                 lost()
             }

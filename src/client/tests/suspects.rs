@@ -52,3 +52,17 @@ fn whoever_answers_is_no_suspect_any_more() {
     });
     assert_eq!(fake.revision(), 2);
 }
+
+/// A connection was reset, and the way is longer than the first attempt at a suspect takes.
+#[test]
+fn a_leader_that_is_only_far_away_is_reached() {
+    let (fake, client) = cluster(Some("b"));
+    run(async {
+        client.write(put("x")).await.unwrap();
+        fake.script("b", [Fault::LoseReply]);
+        fake.always("b", Fault::Far(Duration::from_millis(1500)));
+        client.write(put("y")).await.unwrap();
+    });
+    assert_eq!(fake.revision(), 2);
+    assert_eq!(fake.world().silences, [500, 1000].map(Duration::from_millis));
+}

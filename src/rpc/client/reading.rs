@@ -21,7 +21,7 @@ use crate::codec::decode;
 pub(super) async fn read<R: AsyncRead + Unpin>(
     shared: &Shared,
     source: &mut Source<R>,
-    vigil: Vigil,
+    mut vigil: Vigil,
 ) -> CloseReason {
     let expires = vigil.expires();
     let mut verdict = pin!(vigil.verdict());
@@ -58,7 +58,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
                 if source.is_slow(shared.limits.frame) {
                     return CloseReason::Stalled;
                 }
-                let waiting = || !shared.calls().waiting.is_empty();
+                let waiting = || shared.calls().unanswered_bytes();
                 if let Some(listening) = &mut listening
                     && listening.look(shared.silence.now(), waiting(), || shared.ask())
                 {
@@ -111,9 +111,9 @@ fn deliver<R: AsyncRead + Unpin>(
         }
         // One lock for all answers of one read.
         let calls = calls.get_or_insert_with(|| shared.calls());
-        if let Some(caller) = calls.waiting.remove(&head.seq) {
+        if let Some(waiting) = calls.waiting.remove(&head.seq) {
             // An error only says that the caller has just given up.
-            let _ = caller.send(answer);
+            let _ = waiting.caller.send(answer);
         }
     }
     drop(calls);

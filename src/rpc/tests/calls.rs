@@ -1,9 +1,10 @@
 //! Calls between a good client and a good server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -421,17 +422,28 @@ async fn a_server_that_falls_silent_is_to_be_dialed_anew() {
     ask::<()>(&client, &Ask::Release).await.unwrap();
 }
 
-/// A line to a server that can be made to carry nothing more, without an end of it. Where it is.
-async fn line(to: String) -> (String, watch::Sender<bool>) {
+/// A line to a server that takes a moment for each 16 KiB of what is sent, and can be made to carry nothing
+/// more, without an end of it. Where it is.
+async fn line(to: String, pace: Duration) -> (String, watch::Sender<bool>) {
     let (muted, mut mute) = watch::channel(false);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         let (mut near, _) = listener.accept().await.unwrap();
         let mut far = TcpStream::connect(to).await.unwrap();
+        let ((mut asks, mut is_answered), (mut answers, mut is_asked)) =
+            (near.split(), far.split());
+        let there = async {
+            let mut bytes = vec![0; 16 << 10];
+            while let Ok(count @ 1..) = asks.read(&mut bytes).await {
+                tokio::time::sleep(pace).await;
+                is_asked.write_all(&bytes[..count]).await.unwrap();
+            }
+        };
         let muted = async { mute.wait_for(|muted| *muted).await.is_ok() };
         let silent = tokio::select! {
-            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => false,
+            () = there => false,
+            _ = tokio::io::copy(&mut answers, &mut is_answered) => false,
             muted = muted => muted,
         };
         if silent {
@@ -444,7 +456,7 @@ async fn line(to: String) -> (String, watch::Sender<bool>) {
 #[tokio::test]
 async fn a_call_of_a_client_waits_for_a_server_that_lives_and_leaves_one_that_does_not() {
     let server = Server::plain().await;
-    let (address, muted) = line(server.to()).await;
+    let (address, muted) = line(server.to(), Duration::ZERO).await;
     let silence = Duration::from_millis(300);
     let limits = Limits { silence, ..Limits::default() };
     let dialer = Dialer::new(server.ca.tls(&Spec::of("balsa://balsa/client/a")), limits);
@@ -468,4 +480,22 @@ async fn a_call_of_a_client_waits_for_a_server_that_lives_and_leaves_one_that_do
         "{lost}"
     );
     assert!(!client.is_open());
+}
+
+#[tokio::test]
+async fn a_large_call_over_a_slow_line_is_no_silence() {
+    let server = Server::plain().await;
+    // Some 300 KiB a second.
+    let (address, _muted) = line(server.to(), Duration::from_millis(50)).await;
+    let limits = Limits::default();
+    let silence = limits.silence;
+    let dialer = Dialer::new(server.ca.tls(&Spec::of("balsa://balsa/client/a")), limits);
+    let hello = Hello::client(dialer.identity());
+    let expect = Expect::Node("raft-1".to_owned());
+    let client = dialer.dial(&address, expect, hello, SOON).await.unwrap();
+    let (bytes, begun) = (Bytes::from(vec![7; 800 << 10]), Instant::now());
+    let echo = Ask::Echo(bytes.clone());
+    let back: Bytes = client.call_timeout(Method::KvWrite, &echo, SOON).await.unwrap();
+    assert_eq!(back, bytes);
+    assert!(begun.elapsed() > silence, "or nothing was tried");
 }

@@ -32,6 +32,8 @@ pub(in crate::rpc) struct Vigil {
     /// What the other side presented.
     chain: Vec<CertificateDer<'static>>,
     side: Side,
+    /// When the connection is to be made anew.
+    renewal: Option<Instant>,
 }
 
 /// Which side the other one was verified as.
@@ -56,7 +58,7 @@ impl Vigil {
         edition: Edition,
         chain: &[CertificateDer<'_>],
     ) -> Vigil {
-        Vigil { tls, edition, chain: owned(chain), side: Side::Accepted }
+        Vigil { tls, edition, chain: owned(chain), side: Side::Accepted, renewal: None }
     }
 
     /// Over a connection that we dialed.
@@ -67,7 +69,8 @@ impl Vigil {
         expect: Expect,
         host: ServerName<'static>,
     ) -> Vigil {
-        Vigil { tls, edition, chain: owned(chain), side: Side::Dialed { expect, host } }
+        let side = Side::Dialed { expect, host };
+        Vigil { tls, edition, chain: owned(chain), side, renewal: None }
     }
 
     /// When the first certificate of the other side's chain to do so expires, in seconds since 1970.
@@ -79,11 +82,11 @@ impl Vigil {
         parsed.map(end).min()
     }
 
-    /// Resolves once, when there is something to do; if never, never.
-    pub(in crate::rpc) async fn verdict(mut self) -> Verdict {
+    /// Resolves when there is something to do; if never, never. It may be dropped and asked for again: nothing is
+    /// missed, and nothing said twice.
+    pub(in crate::rpc) async fn verdict(&mut self) -> Verdict {
         let tls = Arc::clone(&self.tls);
         let mut snapshots = tls.snapshot.subscribe();
-        let mut renewal = None;
         loop {
             let seen = self.edition.reading;
             let newer = async {
@@ -91,7 +94,7 @@ impl Vigil {
                 newer.map(|snapshot| Arc::clone(&snapshot))
             };
             let due = async {
-                match renewal {
+                match self.renewal {
                     Some(at) => sleep_until(at).await,
                     None => pending().await,
                 }
@@ -99,14 +102,18 @@ impl Vigil {
             let snapshot = tokio::select! {
                 biased;
                 Ok(newer) = newer => newer,
-                () = due => return Verdict::Renew,
+                () = due => {
+                    self.renewal = None;
+                    return Verdict::Renew;
+                }
             };
             self.edition.reading = snapshot.edition.reading;
             if let Err((reason, sentence)) = self.judge(&snapshot) {
                 return Verdict::Distrusted(reason, sentence);
             }
             if snapshot.edition.own != self.edition.own {
-                renewal.get_or_insert_with(|| Instant::now() + turn());
+                self.edition.own = snapshot.edition.own;
+                self.renewal.get_or_insert_with(|| Instant::now() + turn());
             }
         }
     }
