@@ -159,8 +159,9 @@ fn a_long_file_is_found() {
     breaks(rule, "integration/a.rs", &"//\n".repeat(801), "801 lines");
     keeps(rule, "src/raft/node.rs", &short);
     keeps(rule, "src/raft/tests/paper.rs", &long);
-    keeps(rule, "src/raft/node.rs", &format!("{short}#[cfg(test)]\n{long}"));
+    keeps(rule, "src/raft/node.rs", &format!("{short}#[cfg(test)]\nmod tests {{\n{long}"));
     breaks(rule, "src/raft/node.rs", &format!("#[cfg(test)]\nmod tests;\n{long}"), "503 lines");
+    breaks(rule, "src/raft/node.rs", &format!("#[cfg(test)]\nimpl Node {{}}\n{long}"), "503 lines");
 }
 
 #[test]

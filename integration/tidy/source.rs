@@ -53,7 +53,7 @@ impl File {
             let next = from_here.lines().nth(1).unwrap_or_default();
             (before.is_empty() || before.ends_with('\n'))
                 && next.starts_with("mod ")
-                && next.ends_with('{')
+                && next.contains('{')
         };
         let mut marks = self.text.match_indices("#[cfg(test)]").map(|(at, _)| at);
         let end = marks.find(begins_block).unwrap_or(self.text.len());
