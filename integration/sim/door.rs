@@ -37,10 +37,14 @@ impl World {
     }
 
     /// A copy that was put back is taken for whole: a leader has given it all that was remembered of it
-    /// before anybody has said so.
+    /// before anybody has said so. Not one that is no member any more: of that the others have dropped
+    /// what they remembered, and it has caught up with nothing. It stays an old copy until it starts over.
     pub fn settles(&mut self, life: Life) {
-        let Some(dir) = self.process(life).map(|process| process.dir) else { return };
-        if self.dirs[dir.0].restored && !self.is_remembered(life) {
+        let Some((dir, id)) = self.process(life).map(|process| (process.dir, process.id)) else {
+            return;
+        };
+        let member = self.oracle.is_member(id);
+        if self.dirs[dir.0].restored && member && !self.is_remembered(life) {
             self.dirs[dir.0].restored = false;
             say!(self, "{life:?} has caught up with what was remembered of it");
             self.counts.caught_up += 1;

@@ -175,14 +175,16 @@ impl World {
             })
     }
 
-    /// Whether anybody who runs remembers more of a node than it claims.
+    /// Whether anybody who runs remembers more of a node than it claims: in the table, which elections go by
+    /// before it is handed out, or at the door, which has seen boots that no table holds (of who was no
+    /// member there, or came back before the next heartbeat).
     pub fn is_remembered(&self, life: Life) -> bool {
         let Some(core) = self.core(life) else { return true };
         let (id, claims) = (core.status().id, core.claims());
-        self.lives
-            .iter()
-            .flatten()
-            .filter_map(|process| process.raft.as_ref())
-            .any(|raft| raft.seen.get(&id).is_some_and(|seen| seen.is_ahead_of(claims)))
+        self.lives.iter().flatten().filter_map(|process| process.raft.as_ref()).any(|raft| {
+            let line = raft.core.seen().get(&id).copied();
+            let guest = raft.guests.get(&id).map(|boot| Seen { boot: *boot, ..Seen::default() });
+            line.into_iter().chain(guest).any(|seen| seen.is_ahead_of(claims))
+        })
     }
 }
