@@ -39,13 +39,15 @@ impl World {
         all
     }
 
-    /// Whether the world goes on without this directory.
+    /// Whether the world goes on without this directory. It must not need a seat that two directories
+    /// share: one of them will have to go, and nobody knows yet which.
     pub fn spares(&self, without: DirId) -> bool {
+        let kept = || self.dirs.iter().enumerate().filter(|(_, dir)| !dir.lost);
+        let shared = |seat: SeatId| kept().filter(|(_, dir)| dir.seat == seat).count() > 1;
         let whole = |id: NodeId| {
-            self.dirs
-                .iter()
-                .enumerate()
-                .any(|(at, dir)| dir.id == id && !dir.lost && !dir.restored && DirId(at) != without)
+            kept().any(|(at, dir)| {
+                dir.id == id && !dir.restored && DirId(at) != without && !shared(dir.seat)
+            })
         };
         self.in_force().iter().all(|membership| quorums::is_quorum(membership, whole))
     }
