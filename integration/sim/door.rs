@@ -59,11 +59,10 @@ impl World {
             return self.dial_soon(life, peer);
         }
         let dir = self.process(life).expect("it runs").dir;
-        assert!(
-            self.dirs[dir.0].restored,
-            "{life:?} is accused falsely: {seen:?}, {:?}",
-            core.claims()
-        );
+        // Only of a volume that was put back, and only what its former life held.
+        let claims = core.claims();
+        let rightly = self.was_said_before(dir, claims, seen);
+        assert!(rightly, "{life:?} is accused falsely: {seen:?}, {claims:?}");
         self.counts.recognised += 1;
         self.start_over(life);
     }
