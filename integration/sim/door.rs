@@ -37,10 +37,14 @@ impl World {
     }
 
     /// A copy that was put back is taken for whole: a leader has given it all that was remembered of it
-    /// before anybody has said so.
+    /// before anybody has said so. Not one that is no member any more: of that the others have dropped
+    /// what they remembered, and it has caught up with nothing. It stays an old copy until it starts over.
     pub fn settles(&mut self, life: Life) {
-        let Some(dir) = self.process(life).map(|process| process.dir) else { return };
-        if self.dirs[dir.0].restored && !self.is_remembered(life) {
+        let Some((dir, id)) = self.process(life).map(|process| (process.dir, process.id)) else {
+            return;
+        };
+        let member = self.oracle.is_member(id);
+        if self.dirs[dir.0].restored && member && !self.is_remembered(life) {
             self.dirs[dir.0].restored = false;
             say!(self, "{life:?} has caught up with what was remembered of it");
             self.counts.caught_up += 1;
@@ -55,11 +59,10 @@ impl World {
             return self.dial_soon(life, peer);
         }
         let dir = self.process(life).expect("it runs").dir;
-        assert!(
-            self.dirs[dir.0].restored,
-            "{life:?} is accused falsely: {seen:?}, {:?}",
-            core.claims()
-        );
+        // Only of a volume that was put back, and only what its former life held.
+        let claims = core.claims();
+        let rightly = self.was_said_before(dir, claims, seen);
+        assert!(rightly, "{life:?} is accused falsely: {seen:?}, {claims:?}");
         self.counts.recognised += 1;
         self.start_over(life);
     }

@@ -124,7 +124,7 @@ impl World {
     /// What an operator does where a founding is blocked for good: the drafter's directory is lost, and
     /// nobody knows whether it had decided (`srvraft discard`).
     fn discard_hopeless_drafts(&mut self) {
-        if self.now % 2000 >= TICK {
+        if self.now % 2000 >= TICK || self.is_decided() {
             return;
         }
         let lost: BTreeSet<_> = self.dirs.iter().filter(|dir| dir.lost).map(|dir| dir.id).collect();
@@ -135,12 +135,21 @@ impl World {
             if let Stage::Held(draft) = &process.founding.record().stage
                 && lost.contains(&draft.drafter)
                 && !kept.contains(&draft.drafter)
-                && self.oracle.cluster().is_none()
             {
                 self.counts.discards += 1;
+                self.oracle.founding_lost();
                 self.start_over(life);
             }
         }
+    }
+
+    /// Whether anybody who is left has decided, or is about to.
+    fn is_decided(&self) -> bool {
+        let decided = |stage: &Stage| matches!(stage, Stage::Decided(_));
+        self.dirs
+            .iter()
+            .any(|dir| !dir.lost && (dir.cluster.is_some() || decided(&dir.record.stage)))
+            || self.lives.iter().flatten().any(|process| decided(&process.founding.record().stage))
     }
 
     fn is_founded(&self) -> bool {

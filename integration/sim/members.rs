@@ -156,7 +156,10 @@ impl World {
         let seat = self.seats.iter().position(|seat| seat.name == member.name).expect("a seat");
         if seats > 3 && self.rng.random_bool(0.7) {
             self.leaves_for_good(SeatId(seat));
-        } else if membership.voters.len() > 3 {
+        } else if membership.voters.len() > 3
+            && self.seats[seat].dir.is_some_and(|dir| self.spares(dir))
+        {
+            // Who was lost a moment ago still counts as heard, and the others may need whom is removed.
             self.admin_retires(leader, member.name.clone());
         }
     }
@@ -171,7 +174,8 @@ impl World {
         self.counts.scaled_down += 1;
         self.seats[seat.0].gone = true;
         self.seats[seat.0].dir = None;
-        self.dirs[dir.0].lost = true;
+        // A second process's directory, too.
+        self.dirs.iter_mut().filter(|dir| dir.seat == seat).for_each(|dir| dir.lost = true);
         for life in self.running() {
             if self.process(life).is_some_and(|process| process.seat == seat) {
                 self.crash(life);

@@ -39,13 +39,15 @@ impl World {
         all
     }
 
-    /// Whether the world goes on without this directory.
+    /// Whether the world goes on without this directory. It must not need a seat that two directories
+    /// share: one of them will have to go, and nobody knows yet which.
     pub fn spares(&self, without: DirId) -> bool {
+        let kept = || self.dirs.iter().enumerate().filter(|(_, dir)| !dir.lost);
+        let shared = |seat: SeatId| kept().filter(|(_, dir)| dir.seat == seat).count() > 1;
         let whole = |id: NodeId| {
-            self.dirs
-                .iter()
-                .enumerate()
-                .any(|(at, dir)| dir.id == id && !dir.lost && !dir.restored && DirId(at) != without)
+            kept().any(|(at, dir)| {
+                dir.id == id && !dir.restored && DirId(at) != without && !shared(dir.seat)
+            })
         };
         self.in_force().iter().all(|membership| quorums::is_quorum(membership, whole))
     }
@@ -175,14 +177,41 @@ impl World {
             })
     }
 
-    /// Whether anybody who runs remembers more of a node than it claims.
+    /// Whether anybody who runs remembers more of a node than it claims: in the table, which elections go by
+    /// before it is handed out, or at the door, which has seen boots that no table holds.
     pub fn is_remembered(&self, life: Life) -> bool {
         let Some(core) = self.core(life) else { return true };
         let (id, claims) = (core.status().id, core.claims());
-        self.lives
-            .iter()
-            .flatten()
-            .filter_map(|process| process.raft.as_ref())
-            .any(|raft| raft.seen.get(&id).is_some_and(|seen| seen.is_ahead_of(claims)))
+        self.lives.iter().flatten().filter_map(|process| process.raft.as_ref()).any(|raft| {
+            let line = raft.core.seen().get(&id).copied();
+            let guest = raft.guests.get(&id).map(|boot| Seen { boot: *boot, ..Seen::default() });
+            line.into_iter().chain(guest).any(|seen| seen.is_ahead_of(claims))
+        })
+    }
+
+    /// The directories of the same node that are lost.
+    fn lost_of(&self, dir: DirId) -> impl Iterator<Item = &Directory> {
+        let id = self.dirs[dir.0].id;
+        self.dirs.iter().filter(move |it| it.id == id && it.lost)
+    }
+
+    /// Whether this can have been seen of a node before its volume was put back from a copy: a lost
+    /// directory of its own held as much, but for what the copy itself has said since.
+    pub fn was_said_before(&self, dir: DirId, claims: Seen, seen: Seen) -> bool {
+        self.lost_of(dir).any(|it| {
+            let (term, acknowledged) = (it.durable.hard_state.term, it.durable.reached);
+            !seen.exceeds(Seen { boot: it.boot, term, acknowledged }.max(claims))
+        })
+    }
+
+    /// Whether a copy that was put back has no vote and no acknowledgement left to betray: it is beyond the
+    /// terms that it has forgotten, and holds what it had acknowledged. Then it may vote, and need not be
+    /// recognised, though somebody may still know the boot of the life that it has forgotten.
+    pub fn has_nothing_to_betray(&self, dir: DirId) -> bool {
+        let own = &self.dirs[dir.0].durable;
+        self.lost_of(dir).all(|it| {
+            let (now, then) = (own.hard_state, it.durable.hard_state);
+            own.reached >= it.durable.reached && (now.term > then.term || now == then)
+        })
     }
 }

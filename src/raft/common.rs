@@ -176,6 +176,17 @@ impl Common {
         self.membership().is_voter(self.id)
     }
 
+    /// Whether this node may be needed as a leader: it votes, or did so before an entry that is not known to
+    /// be committed. Of those who go on perhaps nobody holds that entry, and then a former quorum needs
+    /// this node's vote, which its better log does not let it give. So it campaigns, and leads without
+    /// counting itself until its removal is committed (dissertation 4.2.2, M4).
+    pub(super) fn may_lead(&self) -> bool {
+        // The one before the newest is committed (S14), so that no older one matters.
+        let open = self.membership_index() > self.commit;
+        let mut in_force = self.memberships.iter().rev().take(if open { 2 } else { 1 });
+        in_force.any(|(_, membership)| membership.is_voter(self.id))
+    }
+
     /// The shortest election timeout: how long a follower sticks to its leader (E4) and how long a
     /// leader may go without a quorum (E5).
     pub(super) fn election_min(&self) -> u32 {

@@ -64,7 +64,7 @@ impl Follower {
         }
         self.leader = None;
         self.reset_timer(common);
-        common.is_voter() && !common.greeting.has_gone_back() && !common.disk_stands_still()
+        common.may_lead() && !common.greeting.has_gone_back() && !common.disk_stands_still()
     }
 
     /// Whether a leader other than `candidate` was heard so recently that no vote is given (E4).

@@ -17,8 +17,9 @@
 //!   first, by a change of its own; a silent voter stays until the learner has caught up, and leaves by
 //!   [`MembershipChange::Replace`], so that the number of voters never changes on the way.
 //! * **A learner becomes a voter by itself** once it lacks no more than [`Options::promote_lag`] entries,
-//!   in the place of the silent voter of its seat, or beside the others in a new one. Only while a quorum of
-//!   the present voters and of those to come is heard.
+//!   in the place of the silent voter of its seat, or beside the others in a new one. In the place of a silent
+//!   one only while a quorum of the present voters and of those to come is heard; beside the others only
+//!   while all of them are, since one voter more makes a quorum larger and brings nobody who is lost back (M8).
 //! * **One seat changes hands at most once** in [`SeatOptions::limit_ticks`], as far as this leadership
 //!   remembers: a process that starts over and over must not fill the log.
 //! * **A retired seat** ([`Membership::retired`]) is not given before this leader has counted

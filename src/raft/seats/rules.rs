@@ -21,6 +21,9 @@ pub(super) struct View<'a> {
     pub(super) last: Index,
     pub(super) lag: u64,
     pub(super) peers: BTreeMap<NodeId, PeerStatus>,
+    /// Who has answered this leader within an election timeout. A new leader counts everybody as heard
+    /// before that, and a change of the voters must not rest on it (M8).
+    pub(super) answering: BTreeSet<NodeId>,
 }
 
 impl<'a> View<'a> {
@@ -32,6 +35,8 @@ impl<'a> View<'a> {
             let active = progress.heard_within(common.election_min());
             (id, PeerStatus { id, matched: progress.matched(), active })
         };
+        let limit = common.election_min();
+        let answering = leader.peers().filter(|(_, progress)| progress.answers_within(limit));
         View {
             id: common.id,
             term: common.term(),
@@ -41,12 +46,18 @@ impl<'a> View<'a> {
             last: common.log.last().index,
             lag: common.options.promote_lag,
             peers: leader.peers().map(peer).collect(),
+            answering: answering.map(|(id, _)| id).collect(),
         }
     }
 
     /// Whether this member was heard within an election timeout; the leader hears itself.
     pub(super) fn heard(&self, id: NodeId) -> bool {
         id == self.id || self.peers.get(&id).is_some_and(|peer| peer.active)
+    }
+
+    /// Whether this member has answered this leader within an election timeout; the leader itself does.
+    fn answers(&self, id: NodeId) -> bool {
+        id == self.id || self.answering.contains(&id)
     }
 
     /// Whether a learner may vote: heard, and its log nearly complete.
@@ -84,11 +95,11 @@ impl<'a> View<'a> {
         held.contains(name) || held.len() < MEMBERS_MAX
     }
 
-    /// Whether a quorum of the present voters is heard, and one of those that there would be.
+    /// Whether a quorum of the present voters answers, and one of those that there would be.
     fn quorum_with(&self, voters: BTreeSet<NodeId>) -> bool {
         let next = Membership { voters, ..self.membership.clone() };
-        quorum::is_quorum(self.membership, |id| self.heard(id))
-            && quorum::is_quorum(&next, |id| self.heard(id))
+        quorum::is_quorum(self.membership, |id| self.answers(id))
+            && quorum::is_quorum(&next, |id| self.answers(id))
     }
 }
 
@@ -125,9 +136,8 @@ impl Seats {
                     .then_some(MembershipChange::Replace { old: voter, new: learner })
             }
             None => {
-                let mut voters = view.membership.voters.clone();
-                voters.insert(learner);
-                (view.caught_up(learner) && view.quorum_with(voters))
+                let mut voters = view.membership.voters.iter();
+                (view.caught_up(learner) && voters.all(|id| view.answers(*id)))
                     .then_some(MembershipChange::Promote { id: learner })
             }
         }

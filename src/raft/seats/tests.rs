@@ -23,6 +23,8 @@ struct World {
     settled: bool,
     transfers: bool,
     silent: BTreeSet<NodeId>,
+    /// Nobody has answered this leader yet; who is not silent still counts as heard.
+    new: bool,
     matched: BTreeMap<NodeId, u64>,
     last: u64,
     seats: Seats,
@@ -39,6 +41,7 @@ impl World {
             settled: true,
             transfers: false,
             silent: BTreeSet::new(),
+            new: false,
             matched: BTreeMap::new(),
             last: 1_000,
             seats: Seats::new(OURS, options()),
@@ -62,7 +65,11 @@ impl World {
             transfers: self.transfers,
             last: Index(self.last),
             lag: 100,
-            peers: members.map(|id| (*id, peer(id))).collect(),
+            peers: members.clone().map(|id| (*id, peer(id))).collect(),
+            answering: members
+                .copied()
+                .filter(|id| !self.silent.contains(id) && !self.new)
+                .collect(),
         };
         if self.seats.term.is_none() {
             self.seats.term = Some(view.term);
@@ -225,6 +232,27 @@ fn a_new_seat_joins_as_a_learner_and_is_promoted() {
     assert_eq!(promote, Some(MembershipChange::Promote { id: n(9) }));
     world.carry_out(&promote.unwrap());
     assert_eq!(world.membership.voters.len(), 4);
+}
+
+/// M8: with a fourth voter beside three, of which one is lost, three of four are needed. If it is lost at that
+/// very moment the cluster stands still for good.
+#[test]
+fn nobody_votes_beside_a_voter_that_is_silent() {
+    let mut world = World::of(3);
+    let add = added(4, 9, None).unwrap();
+    world.carry_out(&add);
+    world.silent.insert(n(3));
+    assert_eq!(world.next(500), None);
+    // A new leader counts everybody as heard, and waits until they have answered.
+    (world.new, world.silent) = (true, BTreeSet::new());
+    assert_eq!(world.next(500), None);
+    (world.new, world.silent) = (false, BTreeSet::from([n(3)]));
+    // In the place of the lost one somebody may vote: the number of voters stays the same.
+    world.carry_out(&added(3, 8, Some(3)).unwrap());
+    let replace = MembershipChange::Replace { old: n(3), new: n(8) };
+    assert_eq!(world.next(50), Some(replace.clone()));
+    world.carry_out(&replace);
+    assert_eq!(world.next(50), Some(MembershipChange::Promote { id: n(9) }));
 }
 
 #[test]
