@@ -91,15 +91,15 @@ fn a_node_is_live_before_it_is_ready_and_without_a_quorum() {
 
 #[test]
 fn whoever_was_removed_or_is_asked_to_stop_is_live_and_not_ready() {
-    let mut cluster = Cluster::start(3);
-    let gone = cluster.other_than(cluster.wait_for_leader());
+    let mut cluster = Cluster::start(4);
+    let leader = cluster.wait_for_leader();
+    let [gone, killed, stays] = [1, 2, 3].map(|further| (leader + further) % 4);
     let name = cluster.nodes[gone].name.clone();
     cluster.wait(cluster.admin().remove_member(&name)).expect("removed");
     until_unready(&cluster.nodes[gone], "removed");
     until("it answers", PATIENCE, || of("live", &cluster.nodes[gone]).yes.then_some(()));
 
-    // Of the two that are left one is killed: the other stays a while, because the cluster needs it.
-    let (killed, stays) = ((gone + 1) % 3, (gone + 2) % 3);
+    // Of the three that are left one is killed: the other stays a while, because the cluster needs it.
     until_ready(&cluster.nodes[stays]);
     cluster.nodes[killed].kill9();
     let pid = i32::try_from(cluster.nodes[stays].pid()).expect("a pid");
