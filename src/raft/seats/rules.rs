@@ -233,7 +233,8 @@ impl Seats {
         }
     }
 
-    /// Keeps track of learners that are not heard, and of seats with two living nodes.
+    /// Keeps track of learners that are not heard, of those that wait for a voter which is not, and of seats with two
+    /// living nodes.
     pub(super) fn notice_silence(&mut self, view: &View<'_>) {
         let now = self.now;
         let learners =
@@ -242,7 +243,9 @@ impl Seats {
         for (id, member) in learners {
             let voter = view.voter_of(&member.name);
             let doubled = voter.is_some_and(|voter| view.heard(voter)) && view.heard(*id);
-            if view.heard(*id) && !doubled {
+            let lost = view.membership.voters.iter().find(|voter| !view.answers(**voter));
+            let waits_for = lost.filter(|_| voter.is_none() && view.caught_up(*id));
+            if view.heard(*id) && !doubled && waits_for.is_none() {
                 continue;
             }
             let begun = Silence { since: now, said: None };
@@ -253,6 +256,12 @@ impl Seats {
                     format!(
                         "two nodes of {} are running, a voter and the learner {id}: stop one",
                         member.name
+                    )
+                } else if let Some(lost) = waits_for.and_then(|id| view.membership.members.get(id)) {
+                    format!(
+                        "the learner {} gets its vote when every voter answers, and {} does not: bring that back, \
+                         or remove it with `cltraft member remove {}`",
+                        member.name, lost.name, lost.name
                     )
                 } else {
                     format!(

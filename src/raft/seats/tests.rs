@@ -469,6 +469,22 @@ fn one_seat_that_cannot_be_served_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn a_learner_that_waits_for_a_lost_voter_is_reported() {
+    let mut world = World::of(3);
+    world.carry_out(&added(4, 9, None).unwrap());
+    world.silent.insert(n(3));
+    assert_eq!(world.next(REPORT_TICKS - 1), None);
+    assert!(world.seats.reports().is_empty(), "not at once");
+    assert_eq!(world.next(2), None);
+    let reports = world.seats.reports();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(reports[0].contains("the learner s4") && reports[0].contains("and s3 does not"));
+    world.silent.clear();
+    assert_eq!(world.next(50), Some(MembershipChange::Promote { id: n(9) }));
+    assert!(world.seats.reports().is_empty());
+}
+
+#[test]
 fn a_learner_that_stays_silent_is_kept_and_reported() {
     let mut world = World::of(3);
     world.ask_and_find(&join(4, 9), 9);
