@@ -12,5 +12,6 @@ mod openssl;
 mod pki;
 mod reload;
 mod revocation;
+mod silence;
 mod speed;
 mod support;
