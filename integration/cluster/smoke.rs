@@ -203,6 +203,7 @@ fn an_empty_directory_in_an_old_seat_is_no_quorum() {
     let leader = cluster.wait_for_leader();
     let lost = cluster.other_than(leader);
     let other = 3 - leader - lost;
+    let old = cluster.node_id(lost);
     cluster.nodes[lost].kill9();
     cluster.nodes[lost].wipe();
     writes.extend(put_many(&cluster, &client, "two-serve", 20));
@@ -223,6 +224,8 @@ fn an_empty_directory_in_an_old_seat_is_no_quorum() {
     assert_eq!(still.cluster_id, None, "M7: it was not taken in");
     cluster.nodes[other].start();
     writes.extend(put_many(&cluster, &client, "two-again", 20));
+    // Before it was taken in, the old one held its seat.
+    cluster.wait_for_new_voter(lost, Some(old));
     cluster.wait_for_voters(&[0, 1, 2]);
     cluster.wait_for_leader();
     assert_there(&cluster, &writes);
