@@ -112,6 +112,7 @@ fn a_survivor_of_three_becomes_a_cluster_of_one() {
     cluster.wait_for_voters(&[0, 1, 2]);
     assert_eq!(count(&cluster, &one), before.store.len() + 10);
     println!(
-        "proved: a survivor becomes a cluster of one with all its keys, which the old one cannot reach and          empty seats join"
+        "proved: a survivor becomes a cluster of one with all its keys, which the old one cannot reach and \
+         empty seats join"
     );
 }
